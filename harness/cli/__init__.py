@@ -1,0 +1,86 @@
+"""The command line: `harness COMMAND`. Commands are imported when they are called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from harness.errors import HarnessError
+
+COMMANDS = {
+    "ls": "List data sets, scenarios, architectures, methods, suites or metrics.",
+    "plan": "Show what a study would run, what is done, and what it costs.",
+    "run": "Run what is left of a study; print the ranking.",
+    "status": "Show how far the studies of a root are.",
+    "show": "Show everything about one trial.",
+    "rank": "Rank the methods of a study from its tables.",
+    "report": "Write the report page of a study.",
+    "query": "Ask the tables one SELECT.",
+    "doctor": "Check this machine: packages, devices, data, root.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports `harness.cli.<command>` when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"harness.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown command with the nearest known one."""
+        from harness.errors import did_you_mean
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}{did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="unlearning-harness", message="%(version)s")
+def group() -> None:
+    """Evaluate machine unlearning at scale: one study file in, a ranking with uncertainty out.
+
+    \b
+    harness run digits                      the demo: about a minute, no download
+    harness plan my_study.yaml              what would run, and what it costs
+    harness query "select * from units"     ask the tables
+    """
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted."""
+    try:
+        sys.exit(group.main(standalone_mode=False) or 0)
+    except HarnessError as error:
+        _stop(str(error), 2)
+    except click.UsageError as error:
+        _stop(error.format_message(), 2)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _stop("interrupted; everything finished is kept, the same command goes on", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"harness: {' '.join(message.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,84 @@
+"""`harness plan`: what a study would run, what is done, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from harness.cli import options
+from harness.cli.text import columns, duration, plural, size
+
+
+@click.command()
+@options.study
+@options.root
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers to divide the time by.")
+@options.as_json
+def command(study: str, root: str | None, workers: int, as_json: bool) -> None:
+    """Show the units of STUDY: how many, done, to run, their price in time and bytes. Runs and writes nothing.
+
+    \b
+    harness plan digits
+    harness plan my_study.yaml --workers 16
+    """
+    document = _document(study, root, workers)
+    click.echo(json.dumps(document, indent=2) if as_json else _text(document, workers))
+
+
+def _document(study: str, root: str | None, workers: int) -> dict[str, Any]:
+    from harness.planner import make_plan
+    from harness.price import price
+    from harness.store import Store
+    from harness.study import load_study
+
+    plan, store = make_plan(load_study(study)), Store.open(root)
+    committed = store.committed()
+    models = {unit.id for unit in plan.units.values() if store.has_model(unit.id)}
+    left = plan.remaining(committed, models)
+    cost = price(left, store, plan.study.keep_models)
+    to_run = [unit.kind.value for unit in left]
+    return {
+        "plan": plan.id,
+        "question": plan.study.question,
+        "kinds": {
+            kind: {"units": count, "done": count - to_run.count(kind), "to run": to_run.count(kind)}
+            for kind, count in plan.counts().items()
+        },
+        "units": len(plan.units),
+        "done": len(plan.units) - len(left),
+        "to_run": len(left),
+        "worker_seconds": cost.seconds,
+        "seconds": cost.seconds / workers,
+        "unpriced": cost.unpriced,
+        "bytes": cost.bytes,
+        "left_out": list(plan.left_out),
+    }
+
+
+def _text(document: dict[str, Any], workers: int) -> str:
+    rows = [[kind, *(f"{n:,}" for n in counts.values())] for kind, counts in document["kinds"].items()]
+    total = ["all", *(f"{document[key]:,}" for key in ("units", "done", "to_run"))]
+    lines = [
+        f"{document['plan']}  {document['question']}",
+        "",
+        columns([*rows, total], ["kind", "units", "done", "to run"]),
+        "",
+        f"price    {_price(document, workers)}",
+        f"stored   about {size(document['bytes'])} more",
+        *(f"left out {line}" for line in document["left_out"]),
+    ]
+    return "\n".join(lines)
+
+
+def _price(document: dict[str, Any], workers: int) -> str:
+    if not document["to_run"]:
+        return "nothing to run"
+    priced = document["to_run"] - document["unpriced"]
+    parts = []
+    if priced:
+        parts.append(f"about {duration(document['seconds'])} on {plural(workers, 'worker')}")
+    if document["unpriced"]:
+        parts.append(f"{plural(document['unpriced'], 'unit')} of which nothing like them ran in this root yet")
+    return ", and ".join(parts)

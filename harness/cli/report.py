@@ -1,0 +1,25 @@
+"""`harness report`: the page of a study."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli import options
+
+
+@click.command()
+@options.study
+@options.root
+def command(study: str, root: str | None) -> None:
+    """Write the report of STUDY as one self-contained HTML page and print where it is.
+
+    \b
+    harness report digits
+    """
+    from harness.planner import make_plan
+    from harness.store import Store
+    from harness.study import load_study
+    from harness.views import rebuild
+
+    plan = make_plan(load_study(study))
+    click.echo(rebuild(plan, Store.open(root, write=True))["report"])

@@ -1,0 +1,61 @@
+"""`harness run`: run what is left of a study and print the ranking."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from harness.cli import options
+
+
+@click.command()
+@options.study
+@options.root
+@options.data
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, or auto.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only units that match, such as method=msg. May be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many units (and what they need).")
+@click.option("--plugin", multiple=True, metavar="MODULE", help="A module with more tasks. May be repeated.")
+@click.option("--local", is_flag=True, help="In this one process (what it does now in any case).")
+@options.as_json
+def command(
+    study: str,
+    root: str | None,
+    data: str | None,
+    device: str,
+    where: tuple[str, ...],
+    limit: int | None,
+    plugin: tuple[str, ...],
+    local: bool,
+    as_json: bool,
+) -> None:
+    """Run what is left of STUDY, a YAML file or the name of a suite, and print the ranking.
+
+    Stop it at any moment: what is finished stays, and the same command goes on. Exit code 1: some units failed.
+
+    \b
+    harness run digits
+    harness run my_study.yaml --where method=msg --limit 1
+    """
+    from harness import registry
+    from harness.cli.progress import Live
+    from harness.cli.screen import as_document, screen
+    from harness.drive import Selection, run
+
+    registry.load(plugin)
+    selection = Selection(dict(_pair(text) for text in where), limit or 0)
+    summary = run(study, root, device=device, data=data, selection=selection, progress=Live(sys.stderr))
+    click.echo(json.dumps(as_document(summary, root), indent=2) if as_json else screen(summary, root))
+    sys.exit(1 if summary.failed else 0)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from harness.errors import did_you_mean
+
+    column, equals, value = text.partition("=")
+    known = ("kind", "dataset", "scenario", "architecture", "method", "config", "seed", "unit")
+    if not equals or column not in known:
+        raise click.UsageError(f"--where {text!r} must be COLUMN=VALUE{did_you_mean(column, known)}")
+    return column, value

@@ -1,0 +1,119 @@
+"""The one screen that a run ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from harness.cli.text import columns, duration, plural
+from harness.drive import Summary
+from harness.store import Store
+from harness.views import title_line
+
+SHOWN = {
+    "accuracy_test": "test acc",
+    "retention_deviation": "gap to retrain",
+    "population_mia_val": "population MIA",
+    "time_ratio": "time / retrain",
+}
+"""Metric to column of the screen."""
+
+NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
+
+
+def screen(summary: Summary, root: str | None) -> str:
+    """Return the ranking of a run's study as a person reads it, and where to look further."""
+    study = summary.plan.study
+    rankings = _rankings(summary, root)
+    lines = [
+        f"{study.question or study.name}   {title_line(summary.plan)}   {duration(summary.seconds)}",
+        "",
+        columns(_rows(rankings), ["rank", "method", *_shown(rankings).values(), ""]),
+        "",
+        *_remarks(summary, rankings),
+        _where(summary),
+    ]
+    return "\n".join(lines)
+
+
+def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
+    """Return the same for a program."""
+    return {
+        "plan": summary.plan.id,
+        "ran": dict(summary.ran),
+        "cached": summary.cached,
+        "not_tried": summary.not_tried,
+        "failed": [unit.id for unit in summary.failed],
+        "seconds": summary.seconds,
+        "views": {name: str(path) for name, path in summary.views.items()},
+        "rankings": _rankings(summary, root).to_dicts(),
+    }
+
+
+def rank_text(row: Mapping[str, Any]) -> str:
+    """Return the interval of a rank such as `1-2`, or `-` for a reference or a failed method."""
+    if row["rank"] is None:
+        return "-"
+    low, high = (row["rank_low"], row["rank_high"]) if row["rank_low"] is not None else (row["rank"], row["rank"])
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """Return `[low, high]`, or what is known instead."""
+    if row["value"] is None:
+        return "-"
+    return "one seed: unknown" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
+
+
+def _rankings(summary: Summary, root: str | None) -> pl.DataFrame:
+    table = Store.open(root).scan("rankings").filter(pl.col("study") == summary.plan.study.name)
+    return table.filter(pl.col("group") == "overall").collect()
+
+
+def _shown(rankings: pl.DataFrame) -> dict[str, str]:
+    measured = set(rankings.filter(pl.col("value").is_not_null())["metric"])
+    return {metric: label for metric, label in SHOWN.items() if metric in measured}
+
+
+def _rows(rankings: pl.DataFrame) -> list[list[str]]:
+    """One row a method: by rank, then failed ones, then the references."""
+    cells = {(row["method"], row["config"], row["metric"]): row for row in rankings.iter_rows(named=True)}
+    order = pl.col("status").replace_strict({"ranked": 0, "missing": 1, "failed": 2, "reference": 3}, return_dtype=pl.Int8)
+    overall = rankings.filter(pl.col("metric") == "overall").sort(order, "rank", "method", descending=[False, False, True])
+    names = overall["method"].to_list()
+    rows = []
+    for row in overall.iter_rows(named=True):
+        key = (row["method"], row["config"])
+        name = row["method"] if names.count(row["method"]) == 1 else f"{row['method']} ({row['config']})"
+        note = NOTES.get(row["method"], "failed" if row["status"] == "failed" else "")
+        values = [_value(cells.get((*key, metric))) for metric in _shown(rankings)]
+        rows.append([rank_text(row), name, *values, note])
+    return rows
+
+
+def _value(row: Mapping[str, Any] | None) -> str:
+    """Return a value with half the width of its interval."""
+    if row is None or row["value"] is None:
+        return "-"
+    if row["low"] is None or row["low"] == row["high"] == row["value"]:
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} ±{(row['high'] - row['low']) / 2:.3f}"
+
+
+def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
+    remarks = []
+    overall = rankings.filter(pl.col("metric") == "overall")
+    if not overall.is_empty() and overall["cells"][0] == 1:
+        remarks.append(f"± spans 95 % over {plural(int(overall['seeds'][0]), 'seed')}; one cell, so it speaks of that cell alone.")
+    for unit in summary.failed:
+        remarks.append(f"failed: {unit}   harness show {unit.id}")
+    if summary.not_tried:
+        remarks.append(f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on")
+    return remarks
+
+
+def _where(summary: Summary) -> str:
+    report = summary.views.get("report", "-")
+    return f'report {report}     tables harness query "select …"     status harness status'

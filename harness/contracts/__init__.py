@@ -1,0 +1,67 @@
+"""What a data set, a scenario, an architecture and a method promise, and what they get in return.
+
+Everything that a file in `tasks/` needs is here::
+
+    from harness.contracts import FORGET, RETAIN, Run, View, integer, log_uniform, method, share_of_training
+"""
+
+from harness.contracts.architecture import ArchitectureSpec, architecture
+from harness.contracts.catalog import ARCHITECTURES, DATASETS, METHODS, SCENARIOS, Catalog
+from harness.contracts.dataset import Augmentation, DatasetSpec, Images, dataset
+from harness.contracts.method import ANY, Method, MethodSpec, method
+from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
+from harness.contracts.recipe import Recipe
+from harness.contracts.run import Run, Stopped
+from harness.contracts.scenario import Scenario, ScenarioSpec, scenario
+from harness.contracts.space import (
+    InvalidHyperparameter,
+    Range,
+    choice,
+    fixed,
+    integer,
+    log_uniform,
+    share_of_training,
+    uniform,
+)
+from harness.contracts.view import Batch, Samples, UndeclaredRead, View
+
+__all__ = [
+    "ANY",
+    "ARCHITECTURES",
+    "DATASETS",
+    "FORGET",
+    "METHODS",
+    "RETAIN",
+    "SCENARIOS",
+    "TEST",
+    "VAL",
+    "ArchitectureSpec",
+    "Augmentation",
+    "Batch",
+    "Catalog",
+    "DatasetSpec",
+    "Images",
+    "InvalidHyperparameter",
+    "Method",
+    "MethodSpec",
+    "Part",
+    "Range",
+    "Recipe",
+    "Run",
+    "Samples",
+    "Scenario",
+    "ScenarioSpec",
+    "Stopped",
+    "UndeclaredRead",
+    "View",
+    "architecture",
+    "choice",
+    "dataset",
+    "fixed",
+    "integer",
+    "log_uniform",
+    "method",
+    "scenario",
+    "share_of_training",
+    "uniform",
+]

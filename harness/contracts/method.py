@@ -1,0 +1,124 @@
+"""The contract of an unlearning method: one class, declared once, in one file of `tasks/methods/`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, dataclass_transform
+
+from torch import nn
+
+from harness.contracts.catalog import METHODS, first_line, snake_case
+from harness.contracts.parts import TEST, Part
+from harness.contracts.run import Run
+from harness.contracts.space import (
+    InvalidHyperparameter,
+    Range,
+    Value,
+    choice,
+    fixed,
+    integer,
+    log_uniform,
+    uniform,
+)
+from harness.contracts.view import View
+from harness.errors import did_you_mean
+
+ANY: frozenset[str] = frozenset({"*"})
+"""A method that supports every scenario."""
+
+
+class Method(Protocol):
+    """An instance carries one set of hyperparameters; it must not keep anything else."""
+
+    def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
+        """Return the unlearned model; `model` is its own copy of the original and may be changed in place."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A declared method: what it reads, where it applies, what can be set."""
+
+    name: str
+    cls: type[Any]
+    reads: frozenset[Part]
+    scenarios: frozenset[str]
+    version: int
+    source: str
+    space: Mapping[str, Range]
+    reference: bool
+
+    @property
+    def module(self) -> str:
+        """The module that declares it."""
+        return str(self.cls.__module__)
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return first_line(self.cls.__doc__)
+
+    def supports(self, scenario: str) -> bool:
+        """Whether it can serve a scenario, given by name (`random`, `class`)."""
+        return "*" in self.scenarios or scenario in self.scenarios
+
+    def defaults(self) -> dict[str, Value]:
+        """Return every hyperparameter at its default."""
+        return {name: range_.default for name, range_ in self.space.items()}
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """Return the given values in their types, or raise `InvalidHyperparameter`."""
+        for name in values:
+            if name not in self.space:
+                hint = did_you_mean(name, self.space) if self.space else "; it has none"
+                raise InvalidHyperparameter(f"method {self.name!r} has no hyperparameter {name!r}{hint}")
+        return {name: self.space[name].check(f"{self.name}.{name}", value) for name, value in values.items()}
+
+    def create(self, values: Mapping[str, Value]) -> Method:
+        """Return the method with the given hyperparameters, defaults elsewhere."""
+        instance: Method = self.cls(**{**self.defaults(), **values})
+        return instance
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(log_uniform, uniform, integer, choice, fixed)
+)
+def method(
+    *,
+    reads: Collection[Part],
+    source: str,
+    scenarios: Collection[str] = ANY,
+    version: int = 1,
+    name: str | None = None,
+    reference: bool = False,
+) -> Callable[[type[Any]], type[Any]]:
+    """Declare a class as an unlearning method; its annotated ranges become its hyperparameters.
+
+    `reads` are the parts it may see (never test), `scenarios` the names it supports, `version` is raised
+    whenever its results change, `source` is the citation. The name is the class name in snake case unless
+    given. A `reference` (retrain, original) is shown beside the ranking, not in it.
+    """
+    if TEST in reads:
+        raise TypeError("no method may read the test part")
+
+    def declare(cls: type[Any]) -> type[Any]:
+        space = {key: value for key, value in vars(cls).items() if isinstance(value, Range)}
+        for key, value in space.items():
+            setattr(cls, key, value.default)
+        frozen = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        METHODS.declare(
+            MethodSpec(
+                name or snake_case(cls.__name__),
+                frozen,
+                frozenset(reads),
+                frozenset(scenarios),
+                version,
+                source,
+                space,
+                reference,
+            )
+        )
+        return frozen
+
+    return declare

@@ -1,0 +1,17 @@
+"""The parts of a data set under a scenario."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """Forget and retain make up the training data; no method ever sees test."""
+
+    RETAIN = "retain"
+    FORGET = "forget"
+    VAL = "val"
+    TEST = "test"
+
+
+RETAIN, FORGET, VAL, TEST = Part.RETAIN, Part.FORGET, Part.VAL, Part.TEST

@@ -1,0 +1,45 @@
+"""What the harness lends to a method for the length of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from harness.contracts.recipe import Recipe
+
+
+class Stopped(Exception):
+    """The harness told the run to stop; raised from `Run.step` and `Run.epochs`."""
+
+
+class Run(Protocol):
+    """One run: its randomness, its recipe, and the two calls every training loop is made of::
+
+    for _ in run.epochs(self.epochs, model, optimizer, schedule):
+        for images, labels, _ in data.retain.batches(self.batch_size):
+            run.step(optimizer, cross_entropy(model(images), labels))
+    """
+
+    seed: int
+    recipe: Recipe
+    device: torch.device
+    generator: torch.Generator
+    """On the CPU, seeded for this run alone; draw on the CPU and move, so that devices agree."""
+
+    def initial_model(self) -> nn.Module:
+        """Return the untrained model of this seed: what the original started from."""
+
+    def epochs(
+        self, count: int, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None = None
+    ) -> Iterator[int]:
+        """Yield 0..count-1; after each epoch step the schedule and record the curves (not on the clock)."""
+
+    def step(
+        self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None
+    ) -> None:
+        """Take one optimiser step on the loss; `edit_gradients` runs between backward pass and step."""

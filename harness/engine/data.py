@@ -1,0 +1,126 @@
+"""Images that live on the device as uint8, and batches made from them in one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.contracts.dataset import Augmentation, DatasetSpec, Images
+from harness.contracts.view import Batch
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """All images [n, C, H, W] uint8 and labels [n] int64 of a data set, on one device, with normalisation."""
+
+    images: Tensor
+    labels: Tensor
+    scale: Tensor
+    shift: Tensor
+    augmentation: Augmentation
+
+    @classmethod
+    def put(cls, images: Images, spec: DatasetSpec, device: torch.device) -> DeviceData:
+        """Move a data set to the device; mean and standard deviation of the spec are for pixels in [0, 1]."""
+        mean = torch.tensor(spec.mean, device=device).view(1, -1, 1, 1)
+        std = torch.tensor(spec.std, device=device).view(1, -1, 1, 1)
+        return cls(
+            torch.from_numpy(images.images).to(device),
+            torch.from_numpy(images.labels).to(device),
+            1.0 / (255.0 * std),
+            -mean / std,
+            spec.augmentation,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    def batch(self, index: Tensor, flips: Tensor | None = None, offsets: Tensor | None = None) -> Tensor:
+        """Return normalised float images [B, C, H, W]; grey ones are replicated to the channels of the mean.
+
+        `flips` [B] bool mirrors images, `offsets` [B, 2] moves the crop window inside the zero-padded image.
+        Augmentation comes before normalisation, so padding is black.
+        """
+        images = self.images.index_select(0, index)
+        if offsets is not None:
+            images = crop(images, offsets, self.augmentation.crop_padding)
+        if flips is not None:
+            images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
+        return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
+
+
+def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
+    """Return windows [B, C, H, W] of zero-padded images, image b starting at offsets[b] in 0..2 x padding."""
+    height, width = images.shape[2:]
+    padded = functional.pad(images, (padding,) * 4)
+    rows = offsets[:, 0, None] + torch.arange(height, device=images.device)
+    columns = offsets[:, 1, None] + torch.arange(width, device=images.device)
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class PartSamples:
+    """One part of a data set as a method sees it; implements `harness.contracts.Samples`."""
+
+    data: DeviceData
+    index: Tensor
+    generator: torch.Generator
+    labels: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", self.data.labels.index_select(0, self.index))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batches(self, size: int, *, shuffle: bool = True, augment: bool = False) -> Iterator[Batch]:
+        """Yield one pass; the order and the augmentation are drawn on the CPU, once, at its start."""
+        count = len(self)
+        order = torch.randperm(count, generator=self.generator) if shuffle else torch.arange(count)
+        order = order.to(self.data.device)
+        flips, offsets = self._augmentation(count) if augment else (None, None)
+        for start, stop in batch_bounds(count, size):
+            positions = order[start:stop]
+            images = self.data.batch(
+                self.index[positions],
+                None if flips is None else flips[start:stop],
+                None if offsets is None else offsets[start:stop],
+            )
+            yield Batch(images, self.labels[positions], positions)
+
+    def take(self, index: Tensor) -> Self:
+        """Return the samples at the given positions, in that order."""
+        return replace(self, index=self.index[index.to(self.data.device)])
+
+    def join(self, other: Self) -> Self:
+        """Return these samples followed by the others; the order is drawn from this part's generator."""
+        return replace(self, index=torch.cat([self.index, other.index]))
+
+    def _augmentation(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+        rules, device = self.data.augmentation, self.data.device
+        flips = offsets = None
+        if rules.flip:
+            flips = torch.randint(2, (count,), generator=self.generator).bool().to(device)
+        if rules.crop_padding:
+            span = 2 * rules.crop_padding + 1
+            offsets = torch.randint(span, (count, 2), generator=self.generator).to(device)
+        return flips, offsets
+
+
+def batch_bounds(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of batches of `size`; a lone last image joins the batch before it."""
+    start = 0
+    while start < count:
+        stop = min(start + size, count)
+        if count - stop == 1:
+            stop = count
+        yield start, stop
+        start = stop

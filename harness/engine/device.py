@@ -1,0 +1,86 @@
+"""The device of a run: choice, description, memory, and a clock that waits for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from harness.errors import HarnessError
+
+
+class NoSuchDevice(HarnessError):
+    """The device that was asked for is not there."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device called `name`; `auto` is the first CUDA device, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise NoSuchDevice(f"there is no device {name!r}; use cpu, cuda, cuda:1 or auto") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise NoSuchDevice(f"device {name!r} was asked for but torch sees no CUDA device; use cpu or auto")
+    return device
+
+
+def prepare(device: torch.device) -> None:
+    """Make results depend on the seed alone: one CPU thread, deterministic kernels, no autotuning."""
+    torch.set_num_threads(1)
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def describe(device: torch.device) -> str:
+    """Return `cpu`, or `cuda:` and the name of the GPU."""
+    return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the peak memory allocated since `prepare`, in bytes; None where it is not measured."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until everything launched on the device has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Stopwatch:
+    """Seconds of wall time with device synchronisation at both ends; can be paused."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Start or go on."""
+        synchronise(self.device)
+        self._since = time.perf_counter()
+
+    def stop(self) -> float:
+        """Pause and return the seconds so far."""
+        if self._since is not None:
+            synchronise(self.device)
+            self._seconds += time.perf_counter() - self._since
+            self._since = None
+        return self._seconds
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave a stretch of work out; a stopped watch stays stopped."""
+        running = self._since is not None
+        self.stop()
+        try:
+            yield
+        finally:
+            if running:
+                self.start()

@@ -1,0 +1,40 @@
+"""Models: built from a spec and a seed, copied, compared, checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from harness.contracts.architecture import ArchitectureSpec
+from harness.contracts.dataset import DatasetSpec
+from harness.engine.seeding import seeded
+
+
+def build(architecture: ArchitectureSpec, dataset: DatasetSpec, seed: int, device: torch.device) -> nn.Module:
+    """Return the untrained model of a seed. The weights are drawn on the CPU, so that devices agree."""
+    channels, size, _ = dataset.shape
+    with seeded("initial weights", architecture.name, seed):
+        model = architecture.build(channels, size, dataset.classes)
+    return model.to(device)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable and frozen parameters, without buffers."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of a state dict: names, dtypes, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def finite(model: nn.Module) -> bool:
+    """Whether every floating-point weight and buffer is finite."""
+    return all(bool(torch.isfinite(t).all()) for t in model.state_dict().values() if t.is_floating_point())

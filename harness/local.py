@@ -1,0 +1,107 @@
+"""Run units one after the other in this process: for a laptop, a breakpoint, or a machine without Ray."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from harness.unit import Unit
+from harness.work import Workbench, perform
+from harness.work.unit import KeepModels, Status
+
+DRAIN_SECONDS = 5.0
+
+
+class TimeLimit(Exception):
+    """A unit took longer than its limit."""
+
+
+class NeedFailed(Exception):
+    """A unit was not tried because one that it needs has failed."""
+
+
+class Draining:
+    """What a first Ctrl-C asks for: finish the unit at hand if it takes no more than five seconds, then stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+Report = Callable[[Unit, Status], None]
+
+
+def run_units(
+    units: Sequence[Unit],
+    bench: Workbench,
+    attempts: Mapping[str, int],
+    *,
+    time_limit: float,
+    keep_models: KeepModels,
+    report: Report,
+) -> None:
+    """Perform the units in order; `attempts` are the failed attempts so far by unit id.
+
+    A unit whose need failed is not tried: it stays to be run. `report` is told of each unit as it ends. Raises
+    KeyboardInterrupt after a Ctrl-C, once everything finished is committed.
+    """
+    lost: set[str] = set()
+    with _interruptible() as draining:
+        for unit in units:
+            if draining.asked:
+                raise KeyboardInterrupt
+            if lost.intersection(unit.needs):
+                lost.add(unit.id)
+                continue
+            with _limited(time_limit):
+                status = perform(unit, bench, attempts.get(unit.id, 0) + 1, keep_models)
+            if status == "failed":
+                lost.add(unit.id)
+            report(unit, status)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise `TimeLimit` inside after so many seconds. Works in the main thread; elsewhere there is no limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise TimeLimit(f"the unit took more than its limit of {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Draining]:
+    draining = Draining()
+    if threading.current_thread() is not threading.main_thread():
+        yield draining
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if draining.asked:
+            raise KeyboardInterrupt
+        draining.asked = True
+        again = threading.Timer(DRAIN_SECONDS, signal.raise_signal, [signal.SIGINT])
+        again.daemon = True
+        again.start()
+        timers.append(again)
+
+    timers: list[threading.Timer] = []
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield draining
+    finally:
+        for timer in timers:
+            timer.cancel()
+        signal.signal(signal.SIGINT, before)

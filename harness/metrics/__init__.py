@@ -1,0 +1,47 @@
+"""Metrics: pure functions of stored rows, each number with definition, direction, unit and reference."""
+
+from __future__ import annotations
+
+from harness.metrics.catalogue import MIA_PARTS, PARTS
+from harness.metrics.definitions import (
+    DEFINITIONS,
+    Definition,
+    Direction,
+    InvalidDefinition,
+    UnknownMetric,
+    define,
+    definition,
+    frame,
+)
+from harness.metrics.derive import (
+    BASE_METRICS,
+    CELL,
+    ORIGINAL,
+    RETRAIN,
+    TRIAL,
+    RepeatedRows,
+    derive,
+)
+from harness.metrics.usable import UnknownClassCount, usable
+
+__all__ = [
+    "BASE_METRICS",
+    "CELL",
+    "DEFINITIONS",
+    "MIA_PARTS",
+    "ORIGINAL",
+    "PARTS",
+    "RETRAIN",
+    "TRIAL",
+    "Definition",
+    "Direction",
+    "InvalidDefinition",
+    "RepeatedRows",
+    "UnknownClassCount",
+    "UnknownMetric",
+    "define",
+    "definition",
+    "derive",
+    "frame",
+    "usable",
+]

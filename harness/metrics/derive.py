@@ -1,0 +1,201 @@
+"""From stored base metrics to those of a trial: ratios, retention deviation, indiscernibility, run time.
+
+Formulas: Cadet et al. 2024, arXiv 2410.01276. All are per trial, against the retrain of the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from harness.errors import HarnessError
+from harness.metrics.catalogue import MIA_PARTS, PARTS
+
+CELL = ("dataset", "scenario", "architecture")
+TRIAL = (*CELL, "method", "config", "seed")
+COLUMNS = (*TRIAL, "status", "metric", "value", "flag")
+BASE_METRICS = (
+    *(f"{metric}_{part}" for metric in ("accuracy", "loss") for part in PARTS),
+    *(f"population_mia_{part}" for part in MIA_PARTS),
+)
+
+RETENTION_PARTS = ("retain", "forget", "test")
+
+RETRAIN = "retrain"
+ORIGINAL = "original"
+
+NOT_MEASURED = "not measured"
+NOT_COMPUTABLE = "not computable"
+NOT_FINITE = "not finite"
+
+_RETRAIN_OF_SEED = (*CELL, "seed")
+_STORED = {"unit": pl.String(), "metric": pl.String(), "value": pl.Float64()}
+
+
+class RepeatedRows(HarnessError):
+    """Two units, or two rows of one unit, that claim to be the same trial or reference."""
+
+
+def derive(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+    """Return every metric of every trial (units of kind `retrain` and `unlearn`) as a long frame.
+
+    `units` and `metrics` are those tables of one study: one row per unit, one row per unit x part x metric.
+
+    Columns: dataset, scenario, architecture, method, config, seed, status, metric, value, flag. Each trial
+    has a row for each metric. `value` is null when it is unknown, and then `flag` says why. Stored metrics
+    are named `<metric>_<part>` (`accuracy_test`), or `<metric>` for the part `all`. Rows of kind `retrain`
+    have the method `retrain`. Times come from units of kind `timing` only; `seconds` of method `original`
+    is 0, it runs nothing.
+
+    Raises RepeatedRows if a trial or a stored value occurs twice, for instance because the units of two
+    studies were passed.
+    """
+    trials = _trials(units)
+    base = _base(trials, _stored(trials, metrics))
+    ratios = pl.concat(
+        [_against_retrain(_only(base, f"accuracy_{part}"), f"{part}_retention") for part in RETENTION_PARTS]
+    )
+    seconds = _seconds(trials, _timings(units, metrics))
+    time_ratio = _against_retrain(_on_one_device(seconds), "time_ratio")
+    tables = [base, ratios, _retention_deviation(ratios), _indiscernibility(base), seconds, time_ratio]
+    rows = pl.concat([table.select(COLUMNS) for table in (*tables, _run_time_efficiency(time_ratio))])
+    return rows.sort(*TRIAL, "metric")
+
+
+def _trials(units: pl.DataFrame) -> pl.DataFrame:
+    is_retrain = pl.col("kind") == RETRAIN
+    trials = units.filter(pl.col("kind").is_in([RETRAIN, "unlearn"])).select(
+        "unit",
+        *CELL,
+        pl.when(is_retrain).then(pl.lit(RETRAIN)).otherwise("method").alias("method"),
+        "config",
+        "seed",
+        "status",
+    )
+    _refuse_repeats(trials, TRIAL)
+    _refuse_repeats(trials.filter(pl.col("method") == RETRAIN), _RETRAIN_OF_SEED)
+    return trials
+
+
+def _refuse_repeats(rows: pl.DataFrame, key: Sequence[str]) -> None:
+    repeated = rows.filter(rows.select(key).is_duplicated())
+    if repeated.height:
+        first = ", ".join(
+            f"{name} {value}" for name, value in zip(key, repeated.select(key).row(0), strict=True)
+        )
+        raise RepeatedRows(f"{repeated.height} rows repeat a key ({first}); pass each unit of one study once")
+
+
+def _stored(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+    """Return unit, metric (named with its part), value for what `units` stored."""
+    suffix = pl.when(pl.col("part") == "all").then(pl.lit("")).otherwise(pl.lit("_") + pl.col("part"))
+    stored = metrics.join(units, on="unit", how="semi").select(
+        "unit", (pl.col("metric") + suffix).alias("metric"), "value"
+    )
+    _refuse_repeats(stored, ("unit", "metric"))
+    return stored.cast(_STORED)  # type: ignore[arg-type]
+
+
+def _base(trials: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    # The `seconds` that count are those of timing runs: other trials share their device.
+    stored = stored.filter(pl.col("metric") != "seconds").with_columns(measured=True)
+    names = sorted({*BASE_METRICS, *stored["metric"]})
+    grid = trials.join(pl.DataFrame({"metric": names}), how="cross")
+    rows = grid.join(stored, on=("unit", "metric"), how="left")
+    return _flagged(rows, pl.when(pl.col("measured").is_null()).then(pl.lit(NOT_MEASURED)))
+
+
+def _flagged(rows: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:
+    """Add `flag` (why the trial has no result, then `reason`, then what is wrong with the value)."""
+    value, status = pl.col("value"), pl.col("status")
+    no_result = pl.when(status != "done").then(pl.lit("trial ") + status)
+    null = pl.when(value.is_null()).then(pl.lit(NOT_COMPUTABLE))
+    infinite = pl.when(~value.is_finite()).then(pl.lit(NOT_FINITE))
+    return _cleared(rows.with_columns(flag=pl.coalesce(no_result, reason, null, infinite)))
+
+
+def _cleared(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(value=pl.when(pl.col("flag").is_null()).then("value"))
+
+
+def _only(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+    return rows.filter(pl.col("metric") == metric)
+
+
+def _against_retrain(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Divide each value by retrain's of the same cell and seed; `rows` hold one metric."""
+    retrain = rows.filter(pl.col("method") == RETRAIN).select(
+        *_RETRAIN_OF_SEED, retrain="value", retrain_flag="flag", found=True
+    )
+    joined = rows.join(retrain, on=_RETRAIN_OF_SEED, how="left")
+    reason = (
+        pl.when(pl.col("flag").is_not_null())
+        .then("flag")
+        .when(pl.col("found").is_null())
+        .then(pl.lit("no retrain of this seed"))
+        .when(pl.col("retrain_flag").is_not_null())
+        .then(pl.lit("retrain: ") + pl.col("retrain_flag"))
+        .when(pl.col("retrain") == 0)
+        .then(pl.lit("retrain's ") + pl.col("metric") + pl.lit(" is 0"))
+    )
+    ratio = joined.with_columns(flag=reason, value=pl.col("value") / pl.col("retrain"), metric=pl.lit(name))
+    return _cleared(ratio)
+
+
+def _retention_deviation(ratios: pl.DataFrame) -> pl.DataFrame:
+    deviation = (pl.col("value") - 1).abs().sum()
+    sums = ratios.group_by(*TRIAL, "status", maintain_order=True).agg(
+        metric=pl.lit("retention_deviation"), value=deviation, flag=pl.col("flag").drop_nulls().first()
+    )
+    return _cleared(sums)
+
+
+def _indiscernibility(base: pl.DataFrame) -> pl.DataFrame:
+    name = pl.col("metric").str.replace("population_mia", "indiscernibility", literal=True)
+    rows = base.filter(pl.col("metric").is_in([f"population_mia_{part}" for part in MIA_PARTS]))
+    return rows.with_columns(metric=name, value=1 - (2 * pl.col("value") - 1).abs())
+
+
+def _timings(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+    timing = units.filter(pl.col("kind") == "timing").select("unit", *TRIAL, "device", timing_status="status")
+    _refuse_repeats(timing, TRIAL)
+    stored = _only(_stored(timing, metrics), "seconds")
+    return timing.join(stored, on="unit", how="left").drop("unit", "metric")
+
+
+def _seconds(trials: pl.DataFrame, timings: pl.DataFrame) -> pl.DataFrame:
+    rows = trials.join(timings, on=TRIAL, how="left").with_columns(metric=pl.lit("seconds"))
+    is_original = pl.col("method") == ORIGINAL
+    timed = rows.with_columns(
+        value=pl.when(is_original).then(0.0).otherwise("value"),
+        device=pl.when(is_original).then(None).otherwise("device"),
+    )
+    status = pl.col("timing_status")
+    reason = (
+        pl.when(is_original)
+        .then(None)
+        .when(status.is_null())
+        .then(pl.lit("not timed"))
+        .when(status != "done")
+        .then(pl.lit("timing ") + status)
+    )
+    return _flagged(timed, reason)
+
+
+def _on_one_device(seconds: pl.DataFrame) -> pl.DataFrame:
+    """Flag what was timed on another kind of device than its retrain: such times cannot be compared."""
+    retrain = seconds.filter(pl.col("method") == RETRAIN).select(*_RETRAIN_OF_SEED, retrain_device="device")
+    joined = seconds.join(retrain, on=_RETRAIN_OF_SEED, how="left")
+    differs = pl.when(pl.col("device") != pl.col("retrain_device")).then(
+        pl.lit("retrain was timed on ") + pl.col("retrain_device")
+    )
+    return _cleared(joined.with_columns(flag=pl.coalesce("flag", differs)))
+
+
+def _run_time_efficiency(time_ratio: pl.DataFrame) -> pl.DataFrame:
+    no_time = pl.when(pl.col("value") == 0).then(pl.lit("takes no time"))
+    rows = time_ratio.with_columns(
+        metric=pl.lit("run_time_efficiency"), flag=pl.coalesce("flag", no_time), value=1 / pl.col("value")
+    )
+    return _cleared(rows)

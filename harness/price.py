@@ -1,0 +1,65 @@
+"""What a plan costs, from the measured seconds and bytes of units that ran before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from harness.contracts.catalog import ARCHITECTURES, DATASETS
+from harness.store import Store
+from harness.unit import Kind, Unit
+
+ROWS_BYTES = 20_000
+"""About what the rows of one unit take in commits and tables (digits: 12 to 25 kB)."""
+
+COARSER = (
+    ("kind", "dataset", "architecture", "method"),
+    ("kind", "dataset", "architecture"),
+)
+"""A unit is priced by the mean of done units that agree in these columns, the first that has any."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Seconds of one worker for the units that could be priced, how many could not, and bytes that stay."""
+
+    seconds: float
+    unpriced: int
+    bytes: int
+
+
+def price(units: Iterable[Unit], store: Store, keep_models: str) -> Price:
+    """Return what units will cost, going by what the same kinds of units took in this root."""
+    known = [_means(store, columns) for columns in COARSER]
+    seconds, unpriced, stored = 0.0, 0, 0
+    sizes: dict[tuple[str, str], int] = {}
+    for unit in units:
+        row = unit.columns()
+        found = (means.get(tuple(row[c] for c in columns)) for columns, means in zip(COARSER, known, strict=True))
+        mean = next((value for value in found if value is not None), None)
+        seconds, unpriced = seconds + (mean or 0.0), unpriced + (mean is None)
+        stored += ROWS_BYTES
+        if keep_models == "all" and unit.kind != Kind.TIMING or keep_models == "original" and unit.kind == Kind.ORIGINAL:
+            key = (unit.dataset.name, unit.architecture.name)
+            if key not in sizes:
+                sizes[key] = _model_bytes(*key)
+            stored += sizes[key]
+    return Price(seconds, unpriced, stored)
+
+
+def _means(store: Store, columns: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+    done = store.scan("units").filter(pl.col("status") != "failed")
+    frame = done.group_by(columns).agg(pl.col("seconds").mean()).collect()
+    return {row[:-1]: row[-1] for row in frame.iter_rows()}
+
+
+def _model_bytes(dataset: str, architecture: str) -> int:
+    import torch
+
+    spec = DATASETS[dataset]
+    channels, size, _ = spec.shape
+    with torch.device("meta"):
+        model = ARCHITECTURES[architecture].build(channels, size, spec.classes)
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

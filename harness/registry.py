@@ -1,0 +1,91 @@
+"""Names to things: loads the built-in tasks and plug-ins, and finds by name or glob."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from harness.contracts.catalog import ARCHITECTURES, DATASETS, METHODS, SCENARIOS, Catalog, Declared
+from harness.contracts.scenario import InvalidScenario, Scenario
+from harness.errors import HarnessError, did_you_mean
+
+BUILT_IN = ("tasks",)
+ENTRY_POINTS = "harness.tasks"
+CATALOGS: dict[str, Catalog[Declared]] = {
+    "datasets": DATASETS,  # type: ignore[dict-item]
+    "scenarios": SCENARIOS,  # type: ignore[dict-item]
+    "architectures": ARCHITECTURES,  # type: ignore[dict-item]
+    "methods": METHODS,  # type: ignore[dict-item]
+}
+
+T = TypeVar("T", bound=Declared)
+
+
+class UnknownName(HarnessError):
+    """A name that no data set, scenario, architecture, method or suite has."""
+
+
+class PluginMissing(HarnessError):
+    """A plug-in module that cannot be imported."""
+
+
+@cache
+def load(plugins: tuple[str, ...] = ()) -> None:
+    """Import every module of the built-in tasks, of the installed plug-ins and of the named ones."""
+    for name in BUILT_IN:
+        _import_all(importlib.import_module(name))
+    for name in (*(point.module for point in entry_points(group=ENTRY_POINTS)), *plugins):
+        try:
+            _import_all(importlib.import_module(name))
+        except ImportError as error:
+            raise PluginMissing(f"plugin {name!r} cannot be imported: {error}") from error
+
+
+def _import_all(package: ModuleType) -> None:
+    for found in pkgutil.walk_packages(getattr(package, "__path__", []), package.__name__ + "."):
+        importlib.import_module(found.name)
+
+
+def find(catalog: Catalog[T], name: str) -> T:
+    """Return a declared thing, or raise `UnknownName` with the nearest name."""
+    load()
+    if name not in catalog:
+        raise UnknownName(f"no {catalog.kind} {name!r}{did_you_mean(name, catalog)}")
+    return catalog[name]
+
+
+def match(catalog: Catalog[T], pattern: str) -> list[T]:
+    """Return the things whose names match: a name, a glob such as `neg_*`, or `all`."""
+    load()
+    if pattern == "all":
+        return [catalog[name] for name in catalog]
+    if not any(sign in pattern for sign in "*?["):
+        return [find(catalog, pattern)]
+    names = fnmatch.filter(catalog, pattern)
+    if not names:
+        raise UnknownName(f"no {catalog.kind} matches {pattern!r}; known: {', '.join(catalog)}")
+    return [catalog[name] for name in names]
+
+
+def parse_scenario(text: str) -> Scenario:
+    """Return the scenario that a text such as `random:0.1` names."""
+    name, colon, argument = text.partition(":")
+    spec = find(SCENARIOS, name)
+    if not colon:
+        raise InvalidScenario(f"scenario {text!r} lacks its argument, such as {spec.example}")
+    scenario: Scenario = spec.cls.parse(argument)
+    return scenario
+
+
+def suites() -> dict[str, Path]:
+    """Return the studies that ship with the built-in tasks, by name."""
+    folders: Iterable[Path] = (Path(str(files(name))) / "suites" for name in BUILT_IN)
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}

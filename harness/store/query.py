@@ -1,0 +1,88 @@
+"""SQL over the tables of a root, read-only.
+
+The SQL of polars can read any file and call out over http (`read_csv('/etc/passwd')`), so a statement is executed
+only if it is one SELECT whose every source is a known table or a name of its own WITH.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from harness.errors import did_you_mean
+from harness.store.errors import QueryRefused, one_line
+from harness.store.root import Store
+from harness.store.schemas import SCHEMAS
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+# A second lock, on the text itself: it holds even where the two parsers should disagree about what a text means.
+_READER = re.compile(r"\bread_\w+", re.IGNORECASE)
+
+
+def query(store: Store, sql: str) -> pl.DataFrame:
+    """Return the result of one SELECT over the tables of `store`.
+
+    Raises `QueryRefused` for anything else, for an unknown table (with the nearest name) and for a statement that
+    polars cannot execute; `StoreCorrupt` for a damaged file.
+    """
+    names = _tables(sql)
+    context = pl.SQLContext({name: store.scan(name) for name in names}, register_globals=False)
+    try:
+        return context.execute(sql, eager=True)
+    except pl.exceptions.PolarsError as error:
+        reason = one_line(error).partition(" Resolved plan until failure")[0]
+        raise QueryRefused(f"the statement cannot be executed: {reason}") from error
+
+
+def _tables(sql: str) -> list[str]:
+    """Return the known tables that `sql` reads; raise `QueryRefused` if it reads or does anything else."""
+    from sqlglot import exp
+
+    statement = _parse(sql)
+    if reader := _READER.search(sql):
+        raise QueryRefused(f"{reader[0]} is refused; a statement reads tables: {', '.join(SCHEMAS)}")
+    if forbidden := statement.find(exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lateral):
+        raise QueryRefused(f"only one SELECT is executed, and this holds {forbidden.key.upper()}")
+    own = {cte.alias for cte in statement.find_all(exp.CTE)}
+    for source in statement.find_all(exp.From, exp.Join):
+        if not isinstance(source.this, exp.Table | exp.Subquery | exp.Values | exp.Unnest):
+            raise QueryRefused(f"{source.this.sql()!r} is no table; known: {', '.join(SCHEMAS)}")
+    sources = {_name(table) for table in statement.find_all(exp.Table)}
+    for name in sorted(sources - own - SCHEMAS.keys()):
+        raise QueryRefused(f"no table {name!r}{did_you_mean(name, SCHEMAS)} (tables: {', '.join(SCHEMAS)})")
+    return sorted(sources & SCHEMAS.keys())
+
+
+def _parse(sql: str) -> exp.Query:
+    from sqlglot import errors, exp, parse
+
+    try:
+        # Of the dialects that sqlglot knows, DuckDB's is the one that has what polars understands.
+        statements = [statement for statement in parse(sql, read="duckdb") if statement is not None]
+    except errors.SqlglotError as error:
+        raise QueryRefused(f"the statement cannot be read: {_where(error)}") from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise QueryRefused("only one SELECT is executed, no other statement and not several")
+    return statements[0]
+
+
+def _where(error: Exception) -> str:
+    details = getattr(error, "errors", None)
+    if not details:
+        return one_line(error)
+    first = details[0]
+    return (
+        f"{first['description']} at line {first['line']}, column {first['col']}, near {first['highlight']!r}"
+    )
+
+
+def _name(table: exp.Table) -> str:
+    from sqlglot import exp
+
+    if not isinstance(table.this, exp.Identifier) or table.args.get("db"):
+        raise QueryRefused(f"{table.sql()!r} is no table; a statement reads tables: {', '.join(SCHEMAS)}")
+    return table.name

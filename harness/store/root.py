@@ -1,0 +1,153 @@
+"""The store as everybody else sees it: one object for one root."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from harness.store import commits, documents, models, views
+from harness.store import fold as folding
+from harness.store import lease as leases
+from harness.store import scan as scanning
+from harness.store.errors import RootInvalid, RootNotWritable, one_line
+from harness.store.files import Files
+from harness.store.lease import Lease, LeaseInfo
+from harness.store.parts import Parts
+from harness.store.rows import Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDERS = (commits.FOLDER, "tables", "models", documents.FOLDER, "reports")
+
+
+@dataclass(frozen=True)
+class Store:
+    """All that is known below one root: commits, tables, models, plans and who runs them.
+
+    Made by `Store.open`. Rows are mappings from column to value, tables those of `SCHEMAS`. Whatever is written is
+    written whole or not at all; every error is a `StoreError` of one line.
+    """
+
+    uri: str
+    _files: Files = field(repr=False)
+    _parts: Parts = field(repr=False, compare=False)
+
+    @classmethod
+    def open(cls, uri: str | None = None, *, write: bool = False) -> Store:
+        """Open a root: a folder, `file://`, `s3://` or `gs://`; by default `$HARNESS_ROOT`, or `runs`.
+
+        With `write`, its folders are created and a write is proved to work (`RootNotWritable`). Without, nothing is
+        created, every write is refused, and a root that does not exist reads as an empty one.
+        """
+        files = Files.open(uri or os.environ.get("HARNESS_ROOT") or "runs", write=write)
+        if files.local and os.path.exists(files.base) and not os.path.isdir(files.base):
+            error = RootNotWritable if write else RootInvalid
+            raise error(f"root {files.uri} is a file; give a folder")
+        if write:
+            _prove_writable(files)
+        return cls(files.uri, files, Parts(files))
+
+    def commit(self, unit: str, rows: Rows) -> None:
+        """Store everything about a unit that finished, in one object: it is there or it is not.
+
+        `rows` needs one row in `units` with status done or diverged, and nothing that speaks of another unit.
+        Raises `InvalidRows` before anything is written.
+        """
+        commits.write(self._files, unit, rows)
+
+    def commit_failure(self, unit: str, attempt: int, rows: Rows) -> None:
+        """Store a failed attempt, with its row in `failures`; it never counts as committed."""
+        commits.write_failure(self._files, unit, attempt, rows)
+
+    def committed(self) -> set[str]:
+        """Return the ids of the units that are done or diverged, folded or not."""
+        return scanning.committed(self._files, self._parts)
+
+    def attempts(self) -> dict[str, int]:
+        """Return the number of the last failed attempt (from 1) of every unit that is not committed."""
+        return scanning.attempts(self._files, self._parts)
+
+    def fold(self, units: Collection[str] | None = None) -> int:
+        """Move commits (of `units`, or all) into the tables and return how many; harmless to interrupt and repeat.
+
+        One process at a time should fold a root: the one that holds the lease of the plan.
+        """
+        return folding.fold(self._files, units)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """Return `table` with what is not yet folded, keys unique (the newest attempt wins), in no promised order.
+
+        The columns are always all those of the schema. Raises `UnknownTable`, or `StoreCorrupt` for a damaged file.
+        """
+        return scanning.scan(self._files, self._parts, table)
+
+    def replace(self, table: str, rows: pl.DataFrame, where: Mapping[str, str]) -> None:
+        """Make `rows` all that a view says about `where`, atomically: `{"study": name}` for attacks and rankings.
+
+        `pools` are replaced by dataset and pool, `costs` and `definitions` as a whole (`where` empty).
+        """
+        views.replace(self._files, table, rows, where)
+
+    def save_model(self, unit: str, state: Mapping[str, Tensor]) -> str:
+        """Store weights and return their sha256 (over names, dtypes, shapes and bytes)."""
+        return models.save(self._files, unit, state)
+
+    def load_model(self, unit: str, device: str = "cpu") -> dict[str, Tensor]:
+        """Return stored weights; raise `ModelMissing`, or `ModelCorrupt` if their digest is another one."""
+        return models.load(self._files, unit, device)
+
+    def has_model(self, unit: str) -> bool:
+        """Say whether weights are stored for `unit`."""
+        return self._files.exists(models.path_of(unit))
+
+    def drop_model(self, unit: str) -> None:
+        """Remove the weights of `unit`, if there are any."""
+        self._files.delete(models.path_of(unit))
+
+    def write_plan(self, plan_id: str, document: Mapping[str, object]) -> None:
+        """Store a plan as JSON, replacing one of the same id."""
+        documents.write(self._files, documents.path_of(plan_id, ".json"), document)
+
+    def read_plan(self, plan_id: str) -> dict[str, object]:
+        """Return a stored plan; raise `UnknownPlan`."""
+        return documents.read_plan(self._files, plan_id)
+
+    def plans(self) -> list[str]:
+        """Return the ids of the stored plans, sorted."""
+        return documents.plans(self._files)
+
+    def lease(self, plan_id: str) -> AbstractContextManager[Lease]:
+        """Hold the right to run a plan inside a `with` block; raise `LeaseHeld` if a living driver has it.
+
+        A driver is taken for dead when its process on this host is gone, or when it is on another host and was
+        silent for 60 s; so call `Lease.beat` while working (it writes at most once in 5 s).
+        """
+        return leases.lease(self._files, plan_id)
+
+    def lease_holder(self, plan_id: str) -> LeaseInfo | None:
+        """Return who runs a plan now, or None."""
+        return leases.holder(self._files, plan_id)
+
+    def report_path(self, study: str) -> str:
+        """Return where the page of a study goes: `<root>/reports/<study>/index.html`."""
+        return self._files.where(f"reports/{study}/index.html")
+
+
+def _prove_writable(files: Files) -> None:
+    probe = f"{commits.FOLDER}/.probe-{uuid.uuid4().hex}"
+    try:
+        for folder in FOLDERS:
+            files.make_folder(folder)
+        files.write(probe, b"")
+        files.delete(probe)
+    except (OSError, RootNotWritable) as error:
+        raise RootNotWritable(
+            f"root {files.uri} cannot be written ({one_line(error)}); give another one"
+        ) from error

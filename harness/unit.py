@@ -1,0 +1,122 @@
+"""The unit: the smallest thing that is scheduled, cached, resumed and priced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from harness.contracts.recipe import Recipe
+from harness.contracts.space import Value
+
+RESULTS_VERSION = 1
+"""Raised when the engine's results change for every method at once; part of every id."""
+
+DEFAULT = "default"
+"""The origin of hyperparameters that nobody set."""
+
+
+class Kind(StrEnum):
+    """The kinds of unit, in the order of the stages that run them."""
+
+    ORIGINAL = "original"
+    RETRAIN = "retrain"
+    UNLEARN = "unlearn"
+    TIMING = "timing"
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A data set as a unit names it: `count` images of it (0: all), `digest` that of the official files."""
+
+    name: str
+    version: int
+    digest: str
+    count: int = 0
+
+    @property
+    def label(self) -> str:
+        """`fashion_mnist`, or `fashion_mnist@10000` for a subset."""
+        return f"{self.name}@{self.count}" if self.count else self.name
+
+
+@dataclass(frozen=True)
+class Named:
+    """A scenario, architecture or method as a unit names it: its name (or text) and version."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work; equal questions give equal ids, before anything runs and on any machine.
+
+    `config` is the origin of the hyperparameters (`default`, the given values, or a search and a number),
+    `values` the ones that differ from the defaults. `needs` are ids of units whose models it starts from.
+    """
+
+    kind: Kind
+    dataset: DatasetRef
+    scenario: Named
+    architecture: Named
+    method: Named
+    recipe: Recipe
+    seed: int
+    config: str = DEFAULT
+    values: Mapping[str, Value] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the results depend on, and nothing else: no host, device, thread count or path."""
+        content = asdict(self)
+        content["results_version"] = RESULTS_VERSION
+        return content
+
+    @cached_property
+    def id(self) -> str:
+        """The first 20 hex digits of the sha256 of the identity's canonical JSON."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def columns(self) -> dict[str, Any]:
+        """Return the identity columns that every row about this unit carries (all but the attempt)."""
+        return {
+            "unit": self.id,
+            "kind": self.kind.value,
+            "dataset": self.dataset.label,
+            "scenario": self.scenario.name,
+            "architecture": self.architecture.name,
+            "method": self.method.name,
+            "config": self.config,
+            "seed": self.seed,
+        }
+
+    def __str__(self) -> str:
+        cell = " ".join(filter(None, (self.dataset.label, self.scenario.name, self.architecture.name)))
+        config = "" if self.config == DEFAULT else f" ({self.config})"
+        return f"{self.kind.value} {self.method.name}{config} on {cell}, seed {self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON document from which `from_json` makes the same unit."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Unit:
+        """Return the unit of a document made by `to_json`."""
+        return cls(
+            kind=Kind(document["kind"]),
+            dataset=DatasetRef(**document["dataset"]),
+            scenario=Named(**document["scenario"]),
+            architecture=Named(**document["architecture"]),
+            method=Named(**document["method"]),
+            recipe=Recipe(**document["recipe"]),
+            seed=document["seed"],
+            config=document["config"],
+            values=dict(document["values"]),
+            needs=tuple(document["needs"]),
+        )

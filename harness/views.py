@@ -1,0 +1,76 @@
+"""What is rebuilt from the tables at any time: the ranking and the report of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from harness.frames import of_units, trials
+from harness.contracts.catalog import DATASETS
+from harness.metrics import frame as definitions
+from harness.metrics import usable
+from harness.planner import Plan
+from harness.ranking import rank
+from harness.store import Store
+
+
+SHOWN = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
+"""Metrics that are ranked by themselves and do not enter the overall rank."""
+
+
+def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
+    """Rewrite the `rankings` and `definitions` tables and the report of a study; return the paths by view."""
+    values = trials(store, plan.units)
+    ranked = _rank(plan, values)
+    store.replace("rankings", ranked, {"study": plan.study.name})
+    store.replace("definitions", definitions(), {})
+    return {"report": report(plan, store, values, ranked)}
+
+
+def rankings(plan: Plan, store: Store) -> pl.DataFrame:
+    """Return the `rankings` rows of a study from what its tables hold now."""
+    return _rank(plan, trials(store, plan.units))
+
+
+def _rank(plan: Plan, values: pl.DataFrame) -> pl.DataFrame:
+    classes = {dataset.label: DATASETS[dataset.name].classes for dataset in plan.study.datasets}
+    return rank(values, study=plan.study.name, also=SHOWN, usable=usable(values, classes))
+
+
+def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame) -> Path:
+    """Write the report of a study and return its path."""
+    from harness.report import ReportData, write_report
+
+    study = plan.study
+    data = ReportData(
+        study=study.name,
+        question=study.question,
+        title_line=title_line(plan),
+        trials=values,
+        rankings=rankings,
+        epochs=of_units(store, "epochs", plan.units),
+        failures=of_units(store, "failures", plan.units),
+        attacks=store.scan("attacks").filter(pl.col("study") == study.name).collect(),
+        definitions=definitions(),
+        units=of_units(store, "units", plan.units),
+    )
+    return write_report(data, Path(store.report_path(study.name)))
+
+
+def title_line(plan: Plan) -> str:
+    """Return what was compared in one line, such as `digits, cnn_small, random:0.1, 3 seeds`."""
+    study = plan.study
+    named = [
+        _few("data sets", [dataset.label for dataset in study.datasets]),
+        _few("architectures", [architecture.name for architecture in study.architectures]),
+        _few("scenarios", list(study.scenarios)),
+        f"{len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}",
+    ]
+    return ", ".join(named)
+
+
+def _few(kind: str, names: list[str]) -> str:
+    return " ".join(names) if len(names) <= 3 else f"{len(names)} {kind}"
+
+

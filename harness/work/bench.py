@@ -1,0 +1,121 @@
+"""The workbench of one process: data sets, splits and originals that stay warm between units."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness import registry
+from harness.contracts.architecture import ArchitectureSpec
+from harness.contracts.catalog import ARCHITECTURES, DATASETS
+from harness.contracts.dataset import DatasetSpec, Images
+from harness.contracts.parts import Part
+from harness.engine.data import DeviceData
+from harness.engine.models import build
+from harness.engine.split import Split, split, subset, train_and_val
+from harness.unit import DatasetRef, Unit
+from harness.work import official
+
+K = TypeVar("K")
+V = TypeVar("V")
+KEPT_DATASETS, KEPT_SPLITS, KEPT_ORIGINALS = 1, 8, 4
+
+
+class Results(Protocol):
+    """What the work needs of a store; `harness.store.Store` is one."""
+
+    def commit(self, unit: str, rows: Mapping[str, list[dict[str, object]]]) -> None: ...
+    def commit_failure(self, unit: str, attempt: int, rows: Mapping[str, list[dict[str, object]]]) -> None: ...
+    def save_model(self, unit: str, state: Mapping[str, Tensor]) -> str: ...
+    def load_model(self, unit: str, device: str = "cpu") -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A data set on the device: its spec, its images, its labels [n] on the host, how many are development images."""
+
+    spec: DatasetSpec
+    data: DeviceData
+    labels: NDArray[np.int64]
+    development: int
+
+    def whole(self) -> dict[str, NDArray[np.int64]]:
+        """Return the index of train, val and test: what an original sees, whatever the scenario."""
+        train, val = train_and_val(self.development)
+        return {"train": train, "val": val, "test": np.arange(self.development, len(self.labels))}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A split on the device: the index [n] of each part into the images."""
+
+    split: Split
+    scenario: str
+    forget_classes: tuple[int, ...]
+    index: Mapping[str, Tensor]
+
+
+@dataclass
+class Workbench:
+    """What units of one process share. `reader` turns a spec into images; by default from the official files."""
+
+    store: Results
+    device: torch.device
+    reader: Callable[[DatasetSpec], Images] = official.read
+    _datasets: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
+    _splits: OrderedDict[tuple[str, str], Parts] = field(default_factory=OrderedDict)
+    _originals: OrderedDict[str, dict[str, Tensor]] = field(default_factory=OrderedDict)
+
+    def dataset(self, reference: DatasetRef) -> Loaded:
+        """Return a data set, read at most once while it is in use."""
+        return _kept(self._datasets, reference.label, KEPT_DATASETS, lambda: self._load(reference))
+
+    def parts(self, reference: DatasetRef, scenario: str) -> Parts:
+        """Return the parts of a data set under a scenario."""
+        return _kept(self._splits, (reference.label, scenario), KEPT_SPLITS, lambda: self._split(reference, scenario))
+
+    def original(self, unit: str) -> dict[str, Tensor]:
+        """Return the weights of an original, on the device; they must not be changed."""
+        return _kept(
+            self._originals, unit, KEPT_ORIGINALS, lambda: self.store.load_model(unit, str(self.device))
+        )
+
+    def initial_model(self, unit: Unit) -> nn.Module:
+        """Return the untrained model of a unit's architecture, data set and seed."""
+        spec = registry.find(DATASETS, unit.dataset.name)
+        return build(self.architecture(unit), spec, unit.seed, self.device)
+
+    def architecture(self, unit: Unit) -> ArchitectureSpec:
+        """Return the architecture of a unit."""
+        return registry.find(ARCHITECTURES, unit.architecture.name)
+
+    def _load(self, reference: DatasetRef) -> Loaded:
+        spec = registry.find(DATASETS, reference.name)
+        images, development = self.reader(spec), spec.development
+        if reference.count:
+            index, development = subset(images.labels, development, reference.count)
+            images = Images(images.images[index], images.labels[index])
+        return Loaded(spec, DeviceData.put(images, spec, self.device), images.labels, development)
+
+    def _split(self, reference: DatasetRef, scenario: str) -> Parts:
+        loaded, parsed = self.dataset(reference), registry.parse_scenario(scenario)
+        parts = split(loaded.labels, loaded.development, parsed)
+        index = {part.value: torch.from_numpy(parts.of(part)).to(self.device) for part in Part}
+        return Parts(parts, scenario, parsed.forget_classes, index)
+
+
+def _kept(cache: OrderedDict[K, V], key: K, most: int, make: Callable[[], V]) -> V:
+    """Return a cached value, making it if it is absent; the least recently used goes first."""
+    if key not in cache:
+        while len(cache) >= most:
+            cache.popitem(last=False)
+        cache[key] = make()
+    cache.move_to_end(key)
+    return cache[key]

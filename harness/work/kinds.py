@@ -1,0 +1,151 @@
+"""What each kind of unit does, up to the numbers; nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import registry
+from harness.attacks import AttackError, population_mia
+from harness.contracts.catalog import METHODS
+from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
+from harness.contracts.view import View
+from harness.engine.data import PartSamples
+from harness.engine.evaluate import Evaluation, evaluate
+from harness.engine.run import EpochRecord, Observer, TrainingRun
+from harness.engine.seeding import generator, seeded
+from harness.engine.train import train
+from harness.unit import Kind, Unit
+from harness.work.bench import Loaded, Parts, Workbench
+
+CURVE_IMAGES = 512
+"""Curves are drawn from at most this many images of each part."""
+
+
+@dataclass
+class Outcome:
+    """What a unit found: its model, its evaluation by part, its curves and its cost."""
+
+    model: nn.Module
+    seconds: float
+    steps: int
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    curves: list[EpochRecord] = field(default_factory=list)
+    population_mia: Mapping[str, float | None] = field(default_factory=dict)
+
+
+Phase = Callable[[str], None]
+
+
+def train_original(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
+    """Train the original on all training images and evaluate it on train, val and test."""
+    phase("load")
+    loaded = bench.dataset(unit.dataset)
+    index = {name: torch.from_numpy(positions).to(bench.device) for name, positions in loaded.whole().items()}
+    curves = {"retain" if name == "train" else name: positions for name, positions in index.items()}
+    run = _run(unit, bench, _observer(loaded, curves))  # no scenario yet: all of train is retained
+    samples = PartSamples(loaded.data, index["train"], run.generator)
+    phase("train")
+    model = _on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
+    phase("evaluate")
+    return Outcome(model, run.clock.stop(), run.steps, _evaluations(model, loaded, index), run.curves)
+
+
+def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
+    """Run a method on its own copy of the original and evaluate the result on all parts of the scenario."""
+    phase("load")
+    loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
+    observe = None if unit.kind == Kind.TIMING else _observer(loaded, parts.index)
+    run, view, model = _prepare(unit, bench, loaded, parts, observe)
+    method = registry.find(METHODS, unit.method.name).create(unit.values)
+    phase("unlearn")
+    model = _on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
+    seconds = run.clock.stop()
+    if unit.kind == Kind.TIMING:
+        return Outcome(model, seconds, run.steps)
+    phase("evaluate")
+    evaluations = _evaluations(model, loaded, parts.index)
+    phase("attack")
+    attacked = {part.value: _population_mia(evaluations, loaded, parts, part) for part in (VAL, TEST)}
+    return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked)
+
+
+def _prepare(
+    unit: Unit, bench: Workbench, loaded: Loaded, parts: Parts, observe: Observer | None
+) -> tuple[TrainingRun, View, nn.Module]:
+    run = _run(unit, bench, observe)
+    spec = registry.find(METHODS, unit.method.name)
+    view = View(
+        spec.name,
+        spec.reads,
+        {part: PartSamples(loaded.data, parts.index[part], run.generator) for part in (RETAIN, FORGET, VAL)},
+        loaded.spec.classes,
+        parts.forget_classes,
+    )
+    model = bench.initial_model(unit)
+    if unit.needs:
+        model.load_state_dict(bench.original(unit.needs[0]))  # copies: no method can reach the original
+    return run, view, model
+
+
+def _run(unit: Unit, bench: Workbench, observe: Observer | None) -> TrainingRun:
+    return TrainingRun(
+        seed=unit.seed,
+        recipe=unit.recipe,
+        device=bench.device,
+        generator=generator("order", unit.method.name, unit.seed),
+        initial_model=lambda: bench.initial_model(unit),
+        observe=observe,
+    )
+
+
+def _on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) -> nn.Module:
+    """Do the work seeded, in the recipe's precision, between two synchronisations of the device."""
+    low = torch.autocast(run.device.type, torch.bfloat16, enabled=unit.recipe.precision == "bf16")
+    with seeded("work", unit.method.name, unit.seed), low:
+        run.clock.start()
+        model = work()
+        run.clock.stop()
+    return model
+
+
+def _population_mia(
+    evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, part: Part
+) -> float | None:
+    """Return the accuracy of the population attack, forget against a held-out part; None where it has no value.
+
+    Where whole classes are forgotten the non-members are of the same classes, else class difficulty would pass for
+    membership.
+    """
+    others = evaluations[part]
+    if parts.forget_classes:
+        labels = loaded.labels[parts.split.of(part)]
+        others = others.at(np.flatnonzero(np.isin(labels, parts.forget_classes)))
+    try:
+        return population_mia(evaluations[FORGET].losses, others.losses)
+    except AttackError:  # diverged losses, or a class with too few held-out images
+        return None
+
+
+def _observer(loaded: Loaded, index: Mapping[str, torch.Tensor]) -> Observer:
+    few = {part: positions[:CURVE_IMAGES] for part, positions in index.items()}
+
+    def observe(model: nn.Module) -> dict[str, float]:
+        return {part: result.accuracy for part, result in _evaluations(model, loaded, few).items()}
+
+    return observe
+
+
+def _evaluations(model: nn.Module, loaded: Loaded, index: Mapping[str, torch.Tensor]) -> dict[str, Evaluation]:
+    """Evaluate all parts in one pass and cut the result."""
+    with torch.autocast(loaded.data.device.type, enabled=False):
+        whole = evaluate(model, loaded.data, torch.cat(list(index.values())))
+    results, start = {}, 0
+    for part, positions in index.items():
+        results[part] = whole.at(slice(start, start + len(positions)))
+        start += len(positions)
+    return results

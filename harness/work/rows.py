@@ -1,0 +1,160 @@
+"""The rows that a unit leaves behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from harness.contracts.catalog import METHODS
+from harness.engine.device import describe, peak_memory
+from harness.engine.evaluate import Evaluation
+from harness.engine.models import count_parameters, finite
+from harness.unit import Kind, Unit
+from harness.work.bench import Workbench
+from harness.work.kinds import Outcome
+
+Row = dict[str, Any]
+Rows = dict[str, list[Row]]
+
+POOLS = ("forget", "val", "test")
+"""The parts whose phi is kept: what the population attack tells apart; forget are the members."""
+
+
+@dataclass
+class Attempt:
+    """One attempt at a unit: when and where it runs, and in which phase it is."""
+
+    unit: Unit
+    bench: Workbench
+    number: int
+    phase: str = "start"
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    since: float = field(default_factory=time.perf_counter)
+
+    def enter(self, phase: str) -> None:
+        """Note the phase, for the row of a failure."""
+        self.phase = phase
+
+    @property
+    def columns(self) -> Row:
+        """The identity columns of every row."""
+        return self.unit.columns() | {"attempt": self.number}
+
+    def elapsed(self) -> float:
+        """Seconds of wall time since the attempt began."""
+        return time.perf_counter() - self.since
+
+
+def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
+    """Return all rows of a unit that came to its end; a diverged model is a result, with null where nothing is computable."""
+    status = "done" if _is_sound(outcome) else "diverged"
+    unit_row = _unit_row(attempt, status) | {
+        "work_seconds": outcome.seconds,
+        "steps": outcome.steps,
+        "parameters": count_parameters(outcome.model),
+        "peak_memory": peak_memory(attempt.bench.device),
+        "model": digest,
+    }
+    rows: Rows = {
+        "units": [unit_row],
+        "hyperparameters": list(_hyperparameters(attempt)),
+        "metrics": list(_metrics(attempt, outcome)),
+        "epochs": [
+            attempt.columns
+            | {"epoch": record.epoch, "loss": _number(record.loss), "learning_rate": record.learning_rate}
+            | record.measured
+            for record in outcome.curves
+        ],
+    }
+    if outcome.population_mia:
+        rows["signals"] = [_signal(attempt, pool, outcome.evaluations[pool]) for pool in POOLS]
+    return rows
+
+
+def failure_rows(attempt: Attempt, error: BaseException) -> Rows:
+    """Return the rows of a failed attempt: its cause, and the unit's status."""
+    failure = attempt.columns | {
+        "phase": attempt.phase,
+        "exception": type(error).__name__,
+        "message": str(error)[:2000],
+        "traceback": "".join(traceback.format_exception(error))[-20000:],
+        "device_memory": peak_memory(attempt.bench.device),
+        "host": socket.gethostname(),
+        "started": attempt.started,
+    }
+    return {"units": [_unit_row(attempt, "failed")], "failures": [failure]}
+
+
+def _unit_row(attempt: Attempt, status: str) -> Row:
+    return attempt.columns | {
+        "status": status,
+        "hyperparameters": json.dumps(_values(attempt.unit), sort_keys=True),
+        "seconds": attempt.elapsed(),
+        "device": describe(attempt.bench.device),
+        "share": 1.0,
+        "host": socket.gethostname(),
+        "started": attempt.started,
+        "versions": _versions(),
+    }
+
+
+def _values(unit: Unit) -> dict[str, Any]:
+    return METHODS[unit.method.name].defaults() | dict(unit.values) if unit.kind != Kind.ORIGINAL else {}
+
+
+def _hyperparameters(attempt: Attempt) -> Iterator[Row]:
+    for name, value in _values(attempt.unit).items():
+        is_text = isinstance(value, str)
+        yield attempt.columns | {
+            "name": name,
+            "number": None if is_text else float(value),
+            "text": value if is_text else None,
+        }
+
+
+def _metrics(attempt: Attempt, outcome: Outcome) -> Iterator[Row]:
+    def row(part: str, metric: str, value: float | None) -> Row:
+        return attempt.columns | {"part": part, "metric": metric, "value": _number(value)}
+
+    if attempt.unit.kind == Kind.TIMING:
+        yield row("all", "seconds", outcome.seconds)
+    for part, evaluation in outcome.evaluations.items():
+        yield row(part, "accuracy", evaluation.accuracy)
+        yield row(part, "loss", evaluation.loss)
+    for part, value in outcome.population_mia.items():
+        yield row(part, "population_mia", value)
+
+
+def _signal(attempt: Attempt, pool: str, evaluation: Evaluation) -> Row:
+    return attempt.columns | {
+        "pool": pool,
+        "query": "identity",
+        "phi": evaluation.phi.astype(np.float32),
+        "member": np.full(len(evaluation.phi), pool == "forget"),
+        "n": len(evaluation.phi),
+    }
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    return finite(outcome.model) and all(np.isfinite(e.phi).all() for e in outcome.evaluations.values())
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+@cache
+def _versions() -> str:
+    packages = ("torch", "torchvision", "numpy", "scikit-learn")
+    return json.dumps({name: version(name) for name in packages}, sort_keys=True)

@@ -1,0 +1,50 @@
+"""One attempt at one unit: do it, commit its rows; or commit why it failed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.engine.device import prepare
+from harness.unit import Kind, Unit
+from harness.work.bench import Workbench
+from harness.work.kinds import Outcome, run_method, train_original
+from harness.work.rows import Attempt, failure_rows, result_rows
+
+Status = Literal["done", "diverged", "failed"]
+KeepModels = Literal["original", "none", "all"]
+
+
+def perform(unit: Unit, bench: Workbench, attempt: int = 1, keep_models: KeepModels = "original") -> Status:
+    """Run a unit and commit it; return its status.
+
+    Whatever a method raises, `SystemExit` included, becomes a failure row. Only KeyboardInterrupt passes: nothing of
+    the unit is then written, and it runs again.
+    """
+    tried = Attempt(unit, bench, attempt)
+    prepare(bench.device)
+    try:
+        outcome = _outcome(tried)
+        tried.enter("commit")
+        rows = result_rows(tried, outcome, _keep(tried, outcome, keep_models))
+        bench.store.commit(unit.id, rows)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        bench.store.commit_failure(unit.id, attempt, failure_rows(tried, error))
+        return "failed"
+    status: Status = rows["units"][0]["status"]
+    return status
+
+
+def _outcome(attempt: Attempt) -> Outcome:
+    if attempt.unit.kind == Kind.ORIGINAL:
+        return train_original(attempt.unit, attempt.bench, attempt.enter)
+    return run_method(attempt.unit, attempt.bench, attempt.enter)
+
+
+def _keep(attempt: Attempt, outcome: Outcome, keep_models: KeepModels) -> str | None:
+    """Save the weights before the commit, so that a committed original can always be started from."""
+    kind = attempt.unit.kind
+    if kind == Kind.TIMING or (kind != Kind.ORIGINAL and keep_models != "all"):
+        return None
+    return attempt.bench.store.save_model(attempt.unit.id, outcome.model.state_dict())

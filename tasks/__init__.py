@@ -1,0 +1,1 @@
+"""What is run: data sets, scenarios, architectures, methods and suites."""

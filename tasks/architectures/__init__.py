@@ -1,0 +1,1 @@
+"""Architectures: builders that name their stem, blocks and head."""

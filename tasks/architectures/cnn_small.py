@@ -1,0 +1,28 @@
+"""A small convolutional network for laptops and tests."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+from harness.contracts import architecture
+
+WIDTH = 16
+
+
+@architecture(stem=("0",), blocks=("0", "1", "2"), head="5", source="this harness")
+def cnn_small(channels: int, size: int, classes: int) -> nn.Module:
+    """Three 3 x 3 convolutions of width 16, 32, 64 with BatchNorm, average pooling and a linear head."""
+    widths = (channels, WIDTH, 2 * WIDTH, 4 * WIDTH)
+    pooled = size >= 8
+    blocks = [
+        nn.Sequential(
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2) if pooled else nn.Identity(),
+        )
+        for before, after in pairwise(widths)
+    ]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))

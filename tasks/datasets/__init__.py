@@ -1,0 +1,1 @@
+"""Data sets: one file each; facts, official checksums, a reader."""

@@ -1,0 +1,1 @@
+"""Scenarios: how the forget set is drawn."""

@@ -1,0 +1,12 @@
+"""What all tests share: one thread for torch, and the helper modules of this folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# Before torch is imported, so that neither this process nor those it starts spread over the cores: results would
+# differ in the last bits, and two busy processes would slow each other down.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).parent))

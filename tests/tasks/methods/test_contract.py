@@ -1,0 +1,129 @@
+"""What every registered method promises, on two architectures and in every scenario that it supports.
+
+A new method is tested by being registered: there is nothing to add here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import tiny_problem as tiny
+import torch
+
+from harness import registry
+from harness.contracts import METHODS, SCENARIOS, TEST, Stopped
+from harness.engine.data import DeviceData
+from harness.engine.evaluate import evaluate
+from harness.engine.models import digest, finite
+
+registry.load()
+EPOCHS = {"cnn_small": 2, "resnet18_cifar": 1}
+ARCHITECTURES = tuple(EPOCHS)
+EXAMPLES = {name: SCENARIOS[name].example for name in SCENARIOS}
+CASES = [
+    pytest.param(method, architecture, example, id=f"{method}-{architecture}-{example}")
+    for method in METHODS
+    for architecture in ARCHITECTURES
+    for name, example in EXAMPLES.items()
+    if METHODS[method].supports(name)
+]
+every_case = pytest.mark.parametrize(("method", "architecture", "scenario"), CASES)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of one run."""
+
+    digest: str
+    shapes: Mapping[str, torch.Size]
+    finite: bool
+    steps: int
+    optimizer_steps: int
+
+
+def outcome(
+    method: str, architecture: str, index: tiny.Parts, source: DeviceData | None = None, **run_options: object
+) -> Outcome:
+    run = tiny.new_run(architecture, **run_options)  # type: ignore[arg-type]
+    values = tiny.quick(METHODS[method], EPOCHS[architecture])
+    with tiny.optimizer_steps() as rates:
+        model = tiny.unlearn(method, run, index, values, architecture=architecture, source=source)
+    state = model.state_dict()
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    return Outcome(digest(state), shapes, finite(model), run.steps, len(rates))
+
+
+@cache
+def usual(method: str, architecture: str, scenario: str) -> Outcome:
+    return outcome(method, architecture, tiny.parts(scenario))
+
+
+@every_case
+def test_gives_a_finite_model_of_the_same_shape_and_leaves_the_original_alone(
+    method: str, architecture: str, scenario: str
+) -> None:
+    before = digest(tiny.original(architecture).state_dict())
+    found = usual(method, architecture, scenario)
+    assert found.finite
+    assert found.shapes == {n: t.shape for n, t in tiny.original(architecture).state_dict().items()}
+    assert digest(tiny.original(architecture).state_dict()) == before
+
+
+@every_case
+def test_every_optimiser_step_goes_through_the_run(method: str, architecture: str, scenario: str) -> None:
+    found = usual(method, architecture, scenario)
+    assert found.optimizer_steps == found.steps
+
+
+@every_case
+def test_depends_on_the_seed_and_the_declared_parts_alone(
+    method: str, architecture: str, scenario: str
+) -> None:
+    index, reads = tiny.parts(scenario), METHODS[method].reads
+    assert TEST not in reads
+    hidden = torch.cat([positions for part, positions in index.items() if part not in reads])
+    again = outcome(method, architecture, index, scrambled(hidden))
+    assert again.digest == usual(method, architecture, scenario).digest
+
+
+def scrambled(hidden: torch.Tensor) -> DeviceData:
+    """Return the problem with other pixels and other labels at the hidden positions."""
+    source = tiny.data()
+    images, labels = source.images.clone(), source.labels.clone()
+    images[hidden] = 255 - images[hidden]
+    labels[hidden] = (labels[hidden] + 1) % tiny.CLASSES
+    return replace(source, images=images, labels=labels)
+
+
+@every_case
+def test_stops_when_told(method: str, architecture: str, scenario: str) -> None:
+    steps = usual(method, architecture, scenario).steps
+    if steps == 0:
+        assert METHODS[method].reference, "a method that takes no step cannot be stopped"
+        return
+    run = tiny.new_run(architecture, stop_after=steps // 2)
+    values = tiny.quick(METHODS[method], EPOCHS[architecture])
+    with tiny.optimizer_steps() as rates, pytest.raises(Stopped):
+        tiny.unlearn(method, run, tiny.parts(scenario), values, architecture=architecture)
+    assert (run.steps, len(rates)) == (steps // 2, steps // 2)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("method", METHODS)
+def test_different_seeds_give_different_weights(method: str, architecture: str) -> None:
+    first, second = (outcome(method, architecture, tiny.even_parts(), seed=seed) for seed in (0, 1))
+    assert (first.digest == second.digest) == (first.steps == 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_drawing_curves_does_not_change_the_weights(method: str) -> None:
+    watched = outcome(
+        method,
+        "cnn_small",
+        tiny.parts("random:0.1"),
+        observe=lambda model: {"val": evaluate(model, tiny.data(), torch.arange(tiny.COUNT)).accuracy},
+    )
+    assert watched.digest == usual(method, "cnn_small", "random:0.1").digest

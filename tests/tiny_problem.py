@@ -1,0 +1,214 @@
+"""A learning problem of 48 + 16 images on which a method runs in milliseconds, and the runs themselves.
+
+Everything follows from fixed seeds. The images are horizontal bands under noise, so mirroring them and moving them by
+one pixel keeps the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from harness import registry
+from harness.contracts import (
+    ARCHITECTURES,
+    FORGET,
+    METHODS,
+    RETAIN,
+    TEST,
+    VAL,
+    Augmentation,
+    DatasetSpec,
+    Images,
+    MethodSpec,
+    Part,
+    Recipe,
+    View,
+)
+from harness.contracts.space import ShareOfTraining, Value
+from harness.engine.data import DeviceData, PartSamples
+from harness.engine.models import build
+from harness.engine.run import Observer, TrainingRun
+from harness.engine.seeding import generator, seeded
+from harness.engine.split import split
+from harness.engine.train import train
+
+CPU = torch.device("cpu")
+CLASSES = 4
+COUNT, DEVELOPMENT = 64, 48
+
+Parts = Mapping[Part, Tensor]
+
+
+def read(files: Mapping[str, bytes]) -> Images:
+    """Bright bands of two rows under noise; the band is the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(COUNT) % CLASSES
+    pixels = rng.integers(0, 128, (COUNT, 3, 8, 8))
+    for label in range(CLASSES):
+        pixels[labels == label, :, 2 * label : 2 * label + 2] += 80
+    return Images(pixels.astype(np.uint8), labels.astype(np.int64))
+
+
+SPEC = DatasetSpec(
+    name="tiny",
+    read=read,
+    classes=CLASSES,
+    shape=(3, 8, 8),
+    development=DEVELOPMENT,
+    test=COUNT - DEVELOPMENT,
+    mean=(0.3, 0.35, 0.4),
+    std=(0.2, 0.25, 0.3),
+    files={},
+    recipe=Recipe(epochs=2, batch_size=24, lr=0.05),
+    augmentation=Augmentation(crop_padding=1, flip=True),
+    version=1,
+    source="tests",
+)
+
+
+@cache
+def images() -> Images:
+    """Return the images of the problem."""
+    return read({})
+
+
+@cache
+def data(dtype: torch.dtype = torch.float32) -> DeviceData:
+    """Return the images on the CPU; batches come in the given precision."""
+    mean = torch.tensor(SPEC.mean, dtype=dtype).view(1, -1, 1, 1)
+    std = torch.tensor(SPEC.std, dtype=dtype).view(1, -1, 1, 1)
+    return replace(DeviceData.put(images(), SPEC, CPU), scale=1 / (255 * std), shift=-mean / std)
+
+
+@cache
+def parts(scenario: str) -> Parts:
+    """Return the index of every part under a scenario."""
+    divided = split(images().labels, DEVELOPMENT, registry.parse_scenario(scenario))
+    return {part: torch.from_numpy(divided.of(part)) for part in Part}
+
+
+@cache
+def even_parts() -> Parts:
+    """Return parts of which forget is half of the training images: several batches of everything."""
+    train_index = torch.cat([parts("random:0.1")[RETAIN], parts("random:0.1")[FORGET]])
+    half = len(train_index) // 2
+    return {**parts("random:0.1"), RETAIN: train_index[:half], FORGET: train_index[half:]}
+
+
+def initial(architecture: str, seed: int = 0) -> nn.Module:
+    """Return the untrained model of a seed."""
+    registry.load()
+    return build(ARCHITECTURES[architecture], SPEC, seed, CPU)
+
+
+def new_run(
+    architecture: str = "cnn_small",
+    seed: int = 0,
+    observe: Observer | None = None,
+    stop_after: float = float("inf"),
+    recipe: Recipe = SPEC.recipe,
+) -> TrainingRun:
+    """Return a run that is told to stop once it took `stop_after` steps."""
+    run = TrainingRun(seed, recipe, CPU, generator("order", seed), lambda: initial(architecture, seed), observe)
+    run.should_stop = lambda: run.steps >= stop_after
+    return run
+
+
+@cache
+def original(architecture: str) -> nn.Module:
+    """Return the original of seed 0, trained by the recipe; take a copy with `own_copy`."""
+    run = new_run(architecture)
+    index = torch.cat([parts("random:0.1")[RETAIN], parts("random:0.1")[FORGET]])
+    return train(run.initial_model(), PartSamples(data(), index, run.generator), SPEC.recipe, run)
+
+
+def own_copy(architecture: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Return a copy of the original, as a method gets it."""
+    return deepcopy(original(architecture)).to(dtype)
+
+
+class Poison:
+    """Stands for a part that must not be read: whatever is done with it fails."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise AssertionError(f"an undeclared part was read: {name}")
+
+    def __len__(self) -> int:
+        raise AssertionError("the length of an undeclared part was read")
+
+
+def view(spec: MethodSpec, run: TrainingRun, index: Parts, source: DeviceData) -> View:
+    """Return what the method may see; the parts that it did not declare, and test, are poison."""
+    own = {part: PartSamples(source, index[part], run.generator) for part in spec.reads}
+    poisoned = {part: Poison() for part in (RETAIN, FORGET, VAL, TEST) if part not in own}
+    return View(spec.name, spec.reads, {**own, **poisoned}, CLASSES)  # type: ignore[arg-type]
+
+
+def quick(spec: MethodSpec, epochs: int = 2, batch_size: int = 24) -> dict[str, Value]:
+    """Return hyperparameters for a short run: few epochs and small batches, everything else at its default."""
+    values: dict[str, Value] = {}
+    for name, range_ in spec.space.items():
+        if isinstance(range_.high, ShareOfTraining):
+            values[name] = range_.type(epochs)
+        elif range_.type is int and range_.options:
+            values[name] = batch_size
+    return spec.checked(values)
+
+
+def unlearn(
+    method: str,
+    run: TrainingRun,
+    index: Parts,
+    values: Mapping[str, Value],
+    *,
+    model: nn.Module | None = None,
+    architecture: str = "cnn_small",
+    source: DeviceData | None = None,
+) -> nn.Module:
+    """Run a registered method as the harness does and return its model."""
+    registry.load()
+    spec = METHODS[method]
+    seen = view(spec, run, index, source or data())
+    with seeded("work", method, run.seed):
+        return spec.create(values).unlearn(model or own_copy(architecture), seen, run)
+
+
+@contextmanager
+def optimizer_steps() -> Iterator[list[float]]:
+    """Collect the learning rate of every optimiser step that is taken inside, by whomever."""
+    rates: list[float] = []
+
+    def note(optimizer: Optimizer, *_: object) -> None:
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        yield rates
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def seen_by(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect every batch of images that the model is given inside."""
+    batches: list[Tensor] = []
+    handle = model.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0].detach().clone()))
+    try:
+        yield batches
+    finally:
+        handle.remove()
+
+
+def positions_of(batch: Tensor, source: DeviceData) -> list[int]:
+    """Return which images of the problem (not augmented) the images of a batch are; fails for any other image."""
+    known = {image.numpy().tobytes(): i for i, image in enumerate(source.batch(torch.arange(COUNT)))}
+    return [known[image.contiguous().numpy().tobytes()] for image in batch]
