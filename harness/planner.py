@@ -10,10 +10,18 @@ from functools import cached_property
 from typing import Any
 
 from harness.contracts.catalog import METHODS, SCENARIOS
+from harness.farm import Farm
 from harness.study import MethodChoice, Study
 from harness.unit import DatasetRef, Kind, Named, Unit
 
 RETRAIN, ORIGINAL = "retrain", "original"
+AUDIT = Named("audit", 1)
+"""The scenario of the farm: forget what of an audit pool is in the shadow."""
+
+
+def stage(kind: Kind) -> int:
+    """Return the stage that runs a kind: trials, then the farm, then timing alone on the machine."""
+    return 2 if kind == Kind.TIMING else 1 if kind.of_farm else 0
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,10 @@ def make_plan(study: Study) -> Plan:
         for architecture in study.architectures:
             cell = _Cell(study, dataset, Named(architecture.name, architecture.version))
             for seed in study.seeds:
-                for unit in cell.units(seed, left_out):
-                    units[unit.id] = unit
-    stages = sorted(units.values(), key=lambda unit: unit.kind == Kind.TIMING)
+                units |= {unit.id: unit for unit in cell.units(seed, left_out)}
+            if study.farm is not None:
+                units |= {unit.id: unit for unit in cell.farm_units(study.farm)}
+    stages = sorted(units.values(), key=lambda unit: stage(unit.kind))
     return Plan(study, {unit.id: unit for unit in stages}, tuple(dict.fromkeys(left_out)))
 
 
@@ -95,6 +104,22 @@ class _Cell:
                 yield trial
                 if "run_time" in self.study.measures and choice.spec.name != ORIGINAL:  # doing nothing takes no time
                     yield replace(trial, kind=Kind.TIMING)
+
+    def farm_units(self, farm: Farm) -> Iterator[Unit]:
+        """Each shadow, its retrains, and every audited method on it: one after the other, so that it stays warm."""
+        for shadow in range(farm.shadows):
+            trained = replace(self._unit(Kind.SHADOW, AUDIT, MethodChoice(METHODS[ORIGINAL]), shadow), farm=farm.ref)
+            yield trained
+            for pool in farm.ref.pools:
+                scenario = Named(f"{AUDIT.name}:{pool.name}", AUDIT.version)
+                for choice in self._methods():
+                    if choice.spec.name == RETRAIN:
+                        kind, needs, wanted = Kind.SHADOW_RETRAIN, (), shadow < farm.retrains
+                    else:
+                        kind, needs, wanted = Kind.SHADOW_UNLEARN, (trained.id,), choice.spec.supports("random")
+                    if wanted:
+                        unit = self._unit(kind, scenario, choice, shadow, needs)
+                        yield replace(unit, farm=farm.ref, pool=pool.name)
 
     def _trial(self, scenario: Named, choice: MethodChoice, seed: int, original: Unit) -> Unit:
         if choice.spec.name == RETRAIN:

@@ -17,10 +17,11 @@ from harness.contracts.method import MethodSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
 from harness.errors import HarnessError, did_you_mean
+from harness.farm import Farm, FarmRef, Labels, PoolSpec
 from harness.unit import DEFAULT, DatasetRef
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
-Measure = Literal["accuracy", "retention_deviation", "population_mia", "run_time"]
+Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,6 +40,38 @@ class RecipeOverrides(BaseModel):
     precision: Literal["fp32", "bf16"] | None = None
 
 
+class PoolFile(BaseModel):
+    """One audit pool of a farm; half of it is forgotten in each shadow."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    size: Annotated[int, Field(ge=8, multiple_of=2)]
+    labels: Labels = "true"
+
+
+class FarmFile(BaseModel):
+    """The shadow-model farm of a study; 0 shadows is no farm."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shadows: Annotated[int, Field(ge=0, multiple_of=2)] = 0
+    retrains: Annotated[int, Field(ge=0, multiple_of=2)] | None = None
+    pools: Annotated[dict[str, PoolFile], Field(min_length=1)] = {
+        "canary": PoolFile(size=120, labels="random"),
+        "clean": PoolFile(size=120),
+    }
+    levels: Annotated[list[Literal["L0", "L1", "L2"]], Field(min_length=1)] = ["L0", "L1", "L2"]
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def resolve(self) -> Farm | None:
+        """Return the farm; by default half of the shadows, in whole pairs, are also retrained."""
+        if not self.shadows:
+            return None
+        pools = tuple(PoolSpec(name, pool.size, pool.labels) for name, pool in self.pools.items())
+        retrains = self.shadows // 4 * 2 if self.retrains is None else self.retrains
+        return Farm(FarmRef(pools, self.seed), self.shadows, min(retrains, self.shadows), tuple(self.levels))
+
+
 class StudyFile(BaseModel):
     """The keys of a study file, and nothing else."""
 
@@ -52,10 +85,12 @@ class StudyFile(BaseModel):
     methods: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] | Literal["all"]
     seeds: Annotated[int, Field(ge=1)] | Annotated[list[int], Field(min_length=1)] = 1
     recipe: RecipeOverrides = RecipeOverrides()
+    farm: FarmFile = FarmFile()
     measures: Annotated[list[Measure], Field(min_length=1)] = [
         "accuracy",
         "retention_deviation",
         "population_mia",
+        "ulira",
         "run_time",
     ]
     time_limit: Annotated[float, Field(gt=0)] = 3600.0
@@ -85,6 +120,7 @@ class Study:
     methods: tuple[MethodChoice, ...]
     seeds: tuple[int, ...]
     recipe: RecipeOverrides
+    farm: Farm | None
     measures: tuple[Measure, ...]
     time_limit: float
     keep_models: Literal["original", "none", "all"]
@@ -127,13 +163,22 @@ def _first_mistake(file: YamlFile, error: ValidationError) -> InvalidFile:
     mistakes = [(_real_key(file.content, e["loc"]), e) for e in error.errors()]
     key, first = min(mistakes, key=lambda item: (file.line(item[0]), -len(item[0])))
     if first["type"] == "extra_forbidden":
-        known = RecipeOverrides.model_fields if key[0] == "recipe" and len(key) > 1 else StudyFile.model_fields
+        known = _known_keys(key)
         return file.error(key, f"unknown key{did_you_mean(str(key[-1]), known)}")
     if first["type"] == "missing":
         return file.error(key, "the key is missing")
     found = first["input"]
     shown = f", not {found!r}" if isinstance(found, str | int | float | bool) else ""
     return file.error(key, f"{first['msg'][0].lower()}{first['msg'][1:]}{shown}")
+
+
+def _known_keys(key: Key) -> Iterable[str]:
+    """Return the keys that may stand where the last part of a key path stands."""
+    if key[0] == "recipe" and len(key) > 1:
+        return RecipeOverrides.model_fields
+    if key[0] == "farm" and len(key) > 1:
+        return PoolFile.model_fields if key[1] == "pools" else FarmFile.model_fields
+    return StudyFile.model_fields
 
 
 def _real_key(content: Any, location: tuple[str | int, ...]) -> Key:
@@ -166,6 +211,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         methods=methods,
         seeds=tuple(dict.fromkeys(seeds)),
         recipe=raw.recipe,
+        farm=raw.farm.resolve() if "ulira" in raw.measures else None,
         measures=tuple(raw.measures),
         time_limit=raw.time_limit,
         keep_models=raw.keep_models,

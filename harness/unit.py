@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
+from harness.farm import FarmRef, PoolSpec
 
 RESULTS_VERSION = 1
 """Raised when the engine's results change for every method at once; part of every id."""
@@ -26,7 +27,20 @@ class Kind(StrEnum):
     ORIGINAL = "original"
     RETRAIN = "retrain"
     UNLEARN = "unlearn"
+    SHADOW = "shadow"
+    SHADOW_RETRAIN = "shadow_retrain"
+    SHADOW_UNLEARN = "shadow_unlearn"
     TIMING = "timing"
+
+    @property
+    def of_farm(self) -> bool:
+        """Whether the unit belongs to the shadow-model farm; its seed is then the number of the shadow."""
+        return self in (Kind.SHADOW, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the unit's model is one that others start from."""
+        return self in (Kind.ORIGINAL, Kind.SHADOW)
 
 
 @dataclass(frozen=True)
@@ -70,10 +84,13 @@ class Unit:
     config: str = DEFAULT
     values: Mapping[str, Value] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    farm: FarmRef | None = None
+    pool: str = ""
+    """The audit pool that a unit of the farm forgets."""
 
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
-        content = asdict(self)
+        content = {key: value for key, value in asdict(self).items() if value not in (None, "")}
         content["results_version"] = RESULTS_VERSION
         return content
 
@@ -82,6 +99,11 @@ class Unit:
         """The first 20 hex digits of the sha256 of the identity's canonical JSON."""
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def stream(self) -> str:
+        """What sets the random numbers of a farm's units apart from those of trials with the same method and seed."""
+        return self.scenario.name if self.kind.of_farm else ""
 
     def columns(self) -> dict[str, Any]:
         """Return the identity columns that every row about this unit carries (all but the attempt)."""
@@ -119,4 +141,12 @@ class Unit:
             config=document["config"],
             values=dict(document["values"]),
             needs=tuple(document["needs"]),
+            farm=_farm(document.get("farm")),
+            pool=document.get("pool", ""),
         )
+
+
+def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
+    if document is None:
+        return None
+    return FarmRef(tuple(PoolSpec(**pool) for pool in document["pools"]), document["seed"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from harness.frames import of_units, trials
+from harness.audit import attack_rows
 from harness.contracts.catalog import DATASETS
 from harness.metrics import frame as definitions
 from harness.metrics import usable
@@ -23,6 +24,8 @@ def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
     """Rewrite the `rankings` and `definitions` tables and the report of a study; return the paths by view."""
     values = trials(store, plan.units)
     ranked = _rank(plan, values)
+    if plan.study.farm is not None:
+        store.replace("attacks", attack_rows(plan.units, plan.study.farm, plan.study.name, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
     return {"report": report(plan, store, values, ranked)}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Literal, get_args
@@ -147,24 +147,17 @@ def evaluate(
         refits: for each cluster, in sorted order, the scores [N, E] without it.
 
     Raises:
-        AttackError: the arrays do not fit.
+        AttackError: the arrays do not fit, or there are fewer refits than clusters.
     """
     scores = np.asarray(llr, dtype=np.float64)
     u, o, code = check_worlds(scores.shape, U, O, cluster)
-    used = u | o
     template = _result_without_values(scores, u, o, code)
     samples = _samples(scores, u, o)
     if samples is None:
         return [replace(template, metric=name, flags=("insufficient",)) for name in _names(fprs)]
     if refits is None:
         template, refits = replace(template, flags=(*template.flags, "fixed_scores")), repeat(scores)
-    replicates = []
-    for deleted, refit in zip(range(int(code.max()) + 1), refits, strict=False):
-        rows = code != deleted
-        if used[~rows].any():
-            rest = _samples(refit[rows], u[rows], o[rows])
-            replicates.append(None if rest is None else _statistics(rest, fprs))
-    return _results(template, samples, replicates, fprs)
+    return _results(template, samples, _replicates(iter(refits), u, o, code, fprs), fprs)
 
 
 Samples = tuple[Floats, Floats]
@@ -178,6 +171,23 @@ def _samples(scores: Floats, u: Bools, o: Bools) -> Samples | None:
     if not (u.any() and o.any()):
         return None
     return sorted_scores(scores[u]), sorted_scores(scores[o])
+
+
+def _replicates(
+    refits: Iterator[Floats], u: Bools, o: Bools, code: Integers, fprs: Sequence[float]
+) -> list[list[float] | None]:
+    """Return the statistics without each cluster that has a part in a world; None = not computable."""
+    clusters = int(code.max()) + 1
+    replicates = []
+    for deleted in range(clusters):
+        refit = next(refits, None)
+        if refit is None:
+            raise AttackError(f"{deleted} refits for {clusters} clusters; `jackknife` yields one for each")
+        rows = code != deleted
+        if (u | o)[~rows].any():
+            rest = _samples(refit[rows], u[rows], o[rows])
+            replicates.append(None if rest is None else _statistics(rest, fprs))
+    return replicates
 
 
 def _names(fprs: Sequence[float]) -> list[str]:

@@ -127,8 +127,15 @@ def stack_retrains(
         phi, U, cluster: the releases, as for `ulira`.
         retrain_phi: [R, E] models trained without any audited example.
         retrain_cluster: [R] the cluster of the shadow that each retrain belongs to, in the same numbering.
+
+    Raises:
+        AttackError: the two matrices are not about the same number of examples.
     """
     releases, retrains = clip_phi(phi), clip_phi(retrain_phi)
+    if releases.ndim != 2 or retrains.ndim != 2 or releases.shape[1] != retrains.shape[1]:
+        raise AttackError(
+            f"releases {list(releases.shape)}, retrains {list(retrains.shape)}; they are [N, E] and [R, E]"
+        )
     u = np.concatenate((np.asarray(U, dtype=np.bool_), np.zeros(retrains.shape, dtype=np.bool_)))
     o = np.concatenate((np.zeros(releases.shape, dtype=np.bool_), np.ones(retrains.shape, dtype=np.bool_)))
     ids = np.concatenate((np.asarray(cluster), np.asarray(retrain_cluster)))
@@ -167,7 +174,8 @@ def _prepare(
     u, o, code = check_worlds(scored.shape, U, O, cluster)
     members = u | o
     known = np.isfinite(fitted) & members
-    centre = np.median(np.where(known, fitted, 0.0), axis=0)  # any value near the data: it only saves digits
+    # any value near the data would do: it only saves digits in the sums of squares
+    centre = np.median(np.where(known, fitted, 0.0), axis=0) if len(fitted) else np.zeros(fitted.shape[1])
     x = np.where(np.isfinite(scored), scored - centre, 0.0)
     y = np.where(known, fitted - centre, 0.0)
     scale = max(float(np.mean(x[members] ** 2)), float(np.mean(y[members] ** 2))) if members.any() else 0.0
@@ -203,10 +211,8 @@ def _log_ratio(sample: _Sample, sums: Floats, x: Floats) -> Floats:
     squares = np.maximum(sums[:, 2] - sums[:, 1] * mean, 0.0)
     df = np.rint(count).astype(np.int64) - 1
     if sample.variance == "moderated_common":
-        squares, df = (
-            np.broadcast_to(squares.sum(axis=0), df.shape),
-            np.broadcast_to(df.sum(axis=0), df.shape),
-        )
+        squares = np.broadcast_to(squares.sum(axis=0), df.shape)
+        df = np.broadcast_to(df.sum(axis=0), df.shape)
     densities = []
     for world in range(2):
         posterior, prior = shrink(squares[world] / df[world], df[world], sample.variance, sample.smallest)

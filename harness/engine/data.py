@@ -42,6 +42,10 @@ class DeviceData:
         """Where the images are."""
         return self.images.device
 
+    def relabelled(self, labels: Tensor) -> DeviceData:
+        """Return the same images with other labels [n]; the images are shared."""
+        return replace(self, labels=labels)
+
     def batch(self, index: Tensor, flips: Tensor | None = None, offsets: Tensor | None = None) -> Tensor:
         """Return normalised float images [B, C, H, W]; grey ones are replicated to the channels of the mean.
 

@@ -89,11 +89,10 @@ def interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     """Return the percentile interval (low, high), each [methods], of draws [draws, methods].
 
     The ends are draws, not interpolated, so an interval of ranks has ranks as its ends; NaN draws are left
-    out. Percentile
-    intervals are too narrow for few seeds and cells. Measured share of nominal 95 % intervals of a mean of normal
-    values that hold the true mean (40,000 simulations of 2,000 draws): one cell with 2, 3, 4, 5, 10, 20 seeds 50,
-    75, 80, 84, 90, 93 %; 2, 5, 10 cells with 3 seeds each, as much spread between cells as between seeds, 74, 89,
-    93 %. With two or three seeds of one cell the interval is just the range of the seeds.
+    out. Percentile intervals are too narrow for few seeds and cells. Measured share of nominal 95 %
+    intervals that hold the true mean of normal values (40,000 simulations of 2,000 draws): one cell with
+    2, 3, 4, 5, 10, 20 seeds 50, 75, 80, 84, 90, 93 %; 2, 5, 10 cells with 3 seeds each, cells spread as
+    much as seeds, 74, 89, 93 %. With two or three seeds of one cell it is just the range of the seeds.
     """
     ordered = np.sort(np.ascontiguousarray(draws.T), axis=1)
     low, high = _ends(np.count_nonzero(~np.isnan(ordered), axis=1), level)

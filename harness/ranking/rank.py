@@ -71,24 +71,21 @@ def rank(
     resampled: intervals speak of that cell alone.
 
     * `value`: the mean over cells of the mean over seeds. `low`, `high`: its 95 % percentile interval under
-    the
-      paired hierarchical bootstrap; null if no cell has two seeds, for one seed says nothing about spread.
+      the paired hierarchical bootstrap; null if no cell has two seeds, for one seed says nothing about
+      spread. With few seeds the intervals are too narrow: see `harness.ranking.interval` for how much.
     * `rank`: by value, in the direction of the metric's definition; ties share the mean of their places. A
       `closest` metric ranks by the mean distance from its reference. `rank_low`, `rank_high`: the 2.5 and
       97.5 % percentiles of the rank over the draws.
     * `tie_group`: the best method opens group 1, and every method joins it whose paired difference to that
-    best
-      one has a 95 % interval that contains 0, or that shares too few trials with it for an interval. The
-      best of the others opens group 2 in the same way, and so on. So a noisy method may be in a better
-      group than a steadier one of better value. The intervals are not adjusted for their number. Null where
-      `low` is.
+      best one has a 95 % interval that contains 0, or that shares too few trials with it for an interval.
+      Where several share the best value, one of them is enough. The best of the others opens group 2 in
+      the same way, and so on. So a noisy method may be in a better group than a steadier one of better
+      value. The intervals are not adjusted for their number. Null where `low` is.
     * `coverage`: the share of the group's (cell, seed) pairs for which the method has a usable value. Means
-    are
-      over what is there, so below 1 they flatter a method that fails where the task is hard.
-    * `status`: `failed` if `any` trial of the method in the group, or the `majority`, is unusable; it has
-    no rank.
-      `reference` for retrain and original: valued, never ranked. `missing` for a method that did not fail
-      but has no value. Else `ranked`.
+      are over what is there, so below 1 they flatter a method that fails where the task is hard.
+    * `status`: `failed` if `any` trial of the method in the group, or the `majority`, is unusable: it has no
+      rank. `reference` for retrain and original: valued, never ranked. `missing` for a method that did not
+      fail but has no value. Else `ranked`.
 
     The metric `overall` is the mean of the ranks on `metrics`, resampled and ranked in the same way, for
     methods that are ranked on all of them. Those in `also` are ranked by themselves.

@@ -27,10 +27,10 @@ from harness.store.errors import (
     UnknownTable,
 )
 from harness.store.lease import Lease, LeaseInfo
-from harness.store.query import query
 from harness.store.root import Store
 from harness.store.rows import Row, Rows
 from harness.store.schemas import KEYS, SCHEMA_VERSION, SCHEMAS
+from harness.store.sql import query
 
 __all__ = [
     "KEYS",

@@ -17,7 +17,7 @@ from harness.store import seal
 from harness.store.errors import InvalidRows, SchemaMismatch, StoreCorrupt, one_line
 from harness.store.files import Files
 from harness.store.rows import Row, Rows, to_table
-from harness.store.schemas import COMMITTED, SCHEMA_VERSION, SCHEMAS, is_about_units
+from harness.store.schemas import COMMITTED, SCHEMAS, is_about_units
 
 FOLDER = "commits"
 FINISHED = ("done", "diverged")
@@ -118,8 +118,7 @@ def _check_identity(table: str, commit: Commit, rows: Collection[Row]) -> None:
 def _pack(tables: Mapping[str, pa.Table]) -> bytes:
     packed = pa.record_batch([list(tables), [_stream(table) for table in tables.values()]], schema=_LAYOUT)
     sink = pa.BufferOutputStream()
-    metadata = {"harness.schema_version": str(SCHEMA_VERSION), "harness.digest": seal.BLANK}
-    with pa.ipc.new_file(sink, _LAYOUT, metadata=metadata) as writer:
+    with pa.ipc.new_file(sink, _LAYOUT, metadata=seal.METADATA) as writer:
         writer.write_batch(packed)
     return seal.seal(sink.getvalue().to_pybytes())
 

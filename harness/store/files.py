@@ -53,21 +53,30 @@ class Files:
         if scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             raise RootInvalid(f"root {uri!r} is not supported; give a folder or a URI of {known}")
+        # An object as large as a commit is then one request; else it is three.
+        options = ("&" if "?" in uri else "?") + "allow_delayed_open=true" if scheme == "s3" else ""
         try:
-            filesystem, base = fs.FileSystem.from_uri(uri)
+            filesystem, base = fs.FileSystem.from_uri(uri + options)
         except (OSError, ValueError) as error:
             raise RootInvalid(f"root {scheme}:// cannot be opened: {one_line(error)}") from error
         base = base.rstrip("/")
+        if not base:
+            raise RootInvalid(f"root {uri!r} names no bucket; give one, and a folder in it")
         return cls(base if scheme == "file" else uri, filesystem, base, write)
 
     @property
     def local(self) -> bool:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
-    def where(self, path: str) -> str:
-        """Return the whole address of `path` for a person (without credentials that a URI may carry)."""
+    @property
+    def address(self) -> str:
+        """The root for a person to read: without the options and credentials that a URI may carry."""
         scheme = "" if self.local else self.uri.partition("://")[0] + "://"
-        return f"{scheme}{self.base}/{path}"
+        return f"{scheme}{self.base}"
+
+    def where(self, path: str) -> str:
+        """Return the address of `path` for a person to read."""
+        return f"{self.address}/{path}"
 
     def find(self, folder: str, suffix: str) -> list[File]:
         """Return the files below `folder` whose name ends with `suffix`, by path; temporary ones never match."""
@@ -75,19 +84,23 @@ class Files:
         start = len(self.base) + 1
         found = (
             File(info.path[start:], info.size, info.mtime_ns or 0)
-            for info in self.filesystem.get_file_info(selector)
+            for info in self._ask(folder, lambda: self.filesystem.get_file_info(selector))
             if info.is_file and info.base_name.endswith(suffix) and not info.base_name.startswith(".")
         )
         return sorted(found, key=lambda file: file.path)
 
     def exists(self, path: str) -> bool:
-        return bool(self.filesystem.get_file_info(f"{self.base}/{path}").is_file)
+        return bool(self._ask(path, lambda: self.filesystem.get_file_info(f"{self.base}/{path}").is_file))
 
     def read(self, path: str) -> bytes:
         """Return the content of `path`; raise `FileNotFoundError` if there is none."""
-        # Not memory-mapped: a driver on another host may delete a commit while it is being read.
-        with self.filesystem.open_input_file(f"{self.base}/{path}") as stream:
-            return bytes(stream.read())
+
+        def content() -> bytes:
+            # Not memory-mapped: a driver on another host may delete a commit while it is being read.
+            with self.filesystem.open_input_file(f"{self.base}/{path}") as stream:
+                return bytes(stream.read())
+
+        return self._ask(path, content)
 
     def write(self, path: str, data: bytes) -> None:
         """Put `data` at `path`, whole or not at all, and durably; raise `RootNotWritable`."""
@@ -104,11 +117,15 @@ class Files:
     def delete(self, path: str) -> None:
         """Remove `path`; a file that is gone already is no error."""
         self._refuse_if_read_only(path)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if self.local:
                 os.unlink(f"{self.base}/{path}")
             else:
                 self.filesystem.delete_file(f"{self.base}/{path}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RootNotWritable(f"{self.where(path)} cannot be removed: {one_line(error)}") from error
 
     def make_folder(self, folder: str) -> None:
         """Create `folder` on a local disk; object stores have none."""
@@ -137,6 +154,15 @@ class Files:
             return [function(item) for item in items]
         with ThreadPoolExecutor(REQUESTS) as pool:
             return list(pool.map(function, items))
+
+    def _ask(self, path: str, question: Callable[[], Result]) -> Result:
+        """Return the answer; raise `RootInvalid` if the disk or the network does not give one."""
+        try:
+            return question()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise RootInvalid(f"{self.where(path)} cannot be read: {one_line(error)}") from error
 
     def _refuse_if_read_only(self, path: str) -> None:
         if not self.writable:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from harness.store import seal
 from harness.store.errors import StoreCorrupt, one_line
 from harness.store.files import File, Files
-from harness.store.schemas import PARTITIONS, SCHEMA_VERSION
+from harness.store.schemas import PARTITIONS
 
 FOLDER = "tables"
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # what every reader of such folders takes for null
@@ -55,9 +55,7 @@ def encode(schema: pa.Schema, rows: pa.Table) -> bytes:
         column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     ) as writer:
         writer.write_table(rows)
-        writer.add_key_value_metadata(
-            {"harness.schema_version": str(SCHEMA_VERSION), "harness.digest": seal.BLANK}
-        )
+        writer.add_key_value_metadata(seal.METADATA)
     return seal.seal(sink.getvalue().to_pybytes())
 
 
@@ -98,7 +96,7 @@ class Parts:
     def _check(self, part: File) -> str:
         try:
             data = self._files.read(part.path)
-            if seal.is_sealed(data) and not seal.is_intact(data):
+            if seal.is_ours(data) and not seal.is_intact(data):
                 raise ValueError("its digest does not match")
             pq.read_metadata(pa.BufferReader(data))
         except (OSError, ValueError, pa.ArrowException) as error:

@@ -148,6 +148,5 @@ def _prove_writable(files: Files) -> None:
         files.write(probe, b"")
         files.delete(probe)
     except (OSError, RootNotWritable) as error:
-        raise RootNotWritable(
-            f"root {files.uri} cannot be written ({one_line(error)}); give another one"
-        ) from error
+        reason = one_line(error.__cause__ or error)
+        raise RootNotWritable(f"root {files.address} cannot be written ({reason}); give another") from error

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import hashlib
 
+from harness.store.schemas import SCHEMA_VERSION
+
 _MARK = b"harness-sha256:"
 _ZEROS = b"0" * 64
-BLANK: str = (_MARK + _ZEROS).decode()
+# What a writer puts into the metadata of a file that it is going to seal.
+METADATA: dict[str, str] = {
+    "harness.schema_version": str(SCHEMA_VERSION),
+    "harness.digest": (_MARK + _ZEROS).decode(),
+}
 
 
 def seal(data: bytes) -> bytes:
@@ -20,9 +26,9 @@ def seal(data: bytes) -> bytes:
     return data[:start] + digest + data[start + len(digest) :]
 
 
-def is_sealed(data: bytes) -> bool:
-    """Say whether `data` holds a mark at all; files of other writers do not."""
-    return _MARK in data
+def is_ours(data: bytes) -> bool:
+    """Say whether `data` was sealed once; a single altered bit cannot hide all traces of that."""
+    return any(key.encode() in data for key in METADATA)
 
 
 def is_intact(data: bytes) -> bool:

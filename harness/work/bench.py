@@ -20,6 +20,7 @@ from harness.contracts.parts import Part
 from harness.engine.data import DeviceData
 from harness.engine.models import build
 from harness.engine.split import Split, split, subset, train_and_val
+from harness.farm import FarmRef, Pool, draw_pools
 from harness.unit import DatasetRef, Unit
 from harness.work import official
 
@@ -62,6 +63,15 @@ class Parts:
     index: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Audited:
+    """A data set with the labels that a farm trains it with, the index [n] of its training images, and the pools."""
+
+    data: DeviceData
+    train: NDArray[np.int64]
+    pools: Mapping[str, Pool]
+
+
 @dataclass
 class Workbench:
     """What units of one process share. `reader` turns a spec into images; by default from the official files."""
@@ -71,6 +81,7 @@ class Workbench:
     reader: Callable[[DatasetSpec], Images] = official.read
     _datasets: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
     _splits: OrderedDict[tuple[str, str], Parts] = field(default_factory=OrderedDict)
+    _audited: OrderedDict[tuple[str, FarmRef], Audited] = field(default_factory=OrderedDict)
     _originals: OrderedDict[str, dict[str, Tensor]] = field(default_factory=OrderedDict)
 
     def dataset(self, reference: DatasetRef) -> Loaded:
@@ -86,6 +97,12 @@ class Workbench:
         return _kept(
             self._originals, unit, KEPT_ORIGINALS, lambda: self.store.load_model(unit, str(self.device))
         )
+
+    def audited(self, unit: Unit) -> Audited:
+        """Return the audit pools of a unit's farm, drawn from its data set."""
+        assert unit.farm is not None
+        key = (unit.dataset.label, unit.farm)
+        return _kept(self._audited, key, KEPT_DATASETS, lambda: self._audit(unit))
 
     def initial_model(self, unit: Unit) -> nn.Module:
         """Return the untrained model of a unit's architecture, data set and seed."""
@@ -103,6 +120,16 @@ class Workbench:
             index, development = subset(images.labels, development, reference.count)
             images = Images(images.images[index], images.labels[index])
         return Loaded(spec, DeviceData.put(images, spec, self.device), images.labels, development)
+
+    def _audit(self, unit: Unit) -> Audited:
+        assert unit.farm is not None
+        loaded = self.dataset(unit.dataset)
+        train = loaded.whole()["train"]
+        pools = draw_pools(unit.farm, loaded.labels[train], loaded.spec.classes)
+        labels = loaded.labels.copy()
+        for pool in pools.values():
+            labels[train[pool.positions]] = pool.trained_labels
+        return Audited(loaded.data.relabelled(torch.from_numpy(labels).to(self.device)), train, pools)
 
     def _split(self, reference: DatasetRef, scenario: str) -> Parts:
         loaded, parsed = self.dataset(reference), registry.parse_scenario(scenario)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from harness import registry
@@ -26,6 +27,14 @@ CURVE_IMAGES = 512
 """Curves are drawn from at most this many images of each part."""
 
 
+@dataclass(frozen=True)
+class Signal:
+    """phi [n] of the images of a pool, and which of them [n] the model was made to forget (or was trained on)."""
+
+    phi: NDArray[np.float64]
+    member: NDArray[np.bool_]
+
+
 @dataclass
 class Outcome:
     """What a unit found: its model, its evaluation by part, its curves and its cost."""
@@ -36,6 +45,7 @@ class Outcome:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     curves: list[EpochRecord] = field(default_factory=list)
     population_mia: Mapping[str, float | None] = field(default_factory=dict)
+    signals: Mapping[str, Signal] = field(default_factory=dict)
 
 
 Phase = Callable[[str], None]
@@ -47,12 +57,12 @@ def train_original(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     loaded = bench.dataset(unit.dataset)
     index = {name: torch.from_numpy(positions).to(bench.device) for name, positions in loaded.whole().items()}
     curves = {"retain" if name == "train" else name: positions for name, positions in index.items()}
-    run = _run(unit, bench, _observer(loaded, curves))  # no scenario yet: all of train is retained
+    run = new_run(unit, bench, _observer(loaded, curves))  # no scenario yet: all of train is retained
     samples = PartSamples(loaded.data, index["train"], run.generator)
     phase("train")
-    model = _on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
+    model = on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
     phase("evaluate")
-    return Outcome(model, run.clock.stop(), run.steps, _evaluations(model, loaded, index), run.curves)
+    return Outcome(model, run.clock.stop(), run.steps, evaluate_parts(model, loaded, index), run.curves)
 
 
 def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
@@ -63,21 +73,25 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     run, view, model = _prepare(unit, bench, loaded, parts, observe)
     method = registry.find(METHODS, unit.method.name).create(unit.values)
     phase("unlearn")
-    model = _on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
+    model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     seconds = run.clock.stop()
     if unit.kind == Kind.TIMING:
         return Outcome(model, seconds, run.steps)
     phase("evaluate")
-    evaluations = _evaluations(model, loaded, parts.index)
+    evaluations = evaluate_parts(model, loaded, parts.index)
     phase("attack")
     attacked = {part.value: _population_mia(evaluations, loaded, parts, part) for part in (VAL, TEST)}
-    return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked)
+    signals = {
+        part.value: Signal(evaluations[part].phi, np.full(len(parts.index[part]), part == FORGET))
+        for part in (FORGET, VAL, TEST)
+    }
+    return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked, signals)
 
 
 def _prepare(
     unit: Unit, bench: Workbench, loaded: Loaded, parts: Parts, observe: Observer | None
 ) -> tuple[TrainingRun, View, nn.Module]:
-    run = _run(unit, bench, observe)
+    run = new_run(unit, bench, observe)
     spec = registry.find(METHODS, unit.method.name)
     view = View(
         spec.name,
@@ -86,27 +100,32 @@ def _prepare(
         loaded.spec.classes,
         parts.forget_classes,
     )
+    return run, view, starting_model(unit, bench)
+
+
+def starting_model(unit: Unit, bench: Workbench) -> nn.Module:
+    """Return the model that a method gets: its own copy of the original or shadow, which it cannot reach itself."""
     model = bench.initial_model(unit)
     if unit.needs:
-        model.load_state_dict(bench.original(unit.needs[0]))  # copies: no method can reach the original
-    return run, view, model
+        model.load_state_dict(bench.original(unit.needs[0]))
+    return model
 
 
-def _run(unit: Unit, bench: Workbench, observe: Observer | None) -> TrainingRun:
+def new_run(unit: Unit, bench: Workbench, observe: Observer | None) -> TrainingRun:
     return TrainingRun(
         seed=unit.seed,
         recipe=unit.recipe,
         device=bench.device,
-        generator=generator("order", unit.method.name, unit.seed),
+        generator=generator("order", unit.stream, unit.method.name, unit.seed),
         initial_model=lambda: bench.initial_model(unit),
         observe=observe,
     )
 
 
-def _on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) -> nn.Module:
+def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) -> nn.Module:
     """Do the work seeded, in the recipe's precision, between two synchronisations of the device."""
     low = torch.autocast(run.device.type, torch.bfloat16, enabled=unit.recipe.precision == "bf16")
-    with seeded("work", unit.method.name, unit.seed), low:
+    with seeded("work", unit.stream, unit.method.name, unit.seed), low:
         run.clock.start()
         model = work()
         run.clock.stop()
@@ -135,12 +154,12 @@ def _observer(loaded: Loaded, index: Mapping[str, torch.Tensor]) -> Observer:
     few = {part: positions[:CURVE_IMAGES] for part, positions in index.items()}
 
     def observe(model: nn.Module) -> dict[str, float]:
-        return {part: result.accuracy for part, result in _evaluations(model, loaded, few).items()}
+        return {part: result.accuracy for part, result in evaluate_parts(model, loaded, few).items()}
 
     return observe
 
 
-def _evaluations(model: nn.Module, loaded: Loaded, index: Mapping[str, torch.Tensor]) -> dict[str, Evaluation]:
+def evaluate_parts(model: nn.Module, loaded: Loaded, index: Mapping[str, torch.Tensor]) -> dict[str, Evaluation]:
     """Evaluate all parts in one pass and cut the result."""
     with torch.autocast(loaded.data.device.type, enabled=False):
         whole = evaluate(model, loaded.data, torch.cat(list(index.values())))

@@ -18,17 +18,13 @@ import numpy as np
 
 from harness.contracts.catalog import METHODS
 from harness.engine.device import describe, peak_memory
-from harness.engine.evaluate import Evaluation
 from harness.engine.models import count_parameters, finite
 from harness.unit import Kind, Unit
 from harness.work.bench import Workbench
-from harness.work.kinds import Outcome
+from harness.work.kinds import Outcome, Signal
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
-
-POOLS = ("forget", "val", "test")
-"""The parts whose phi is kept: what the population attack tells apart; forget are the members."""
 
 
 @dataclass
@@ -77,8 +73,8 @@ def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
             for record in outcome.curves
         ],
     }
-    if outcome.population_mia:
-        rows["signals"] = [_signal(attempt, pool, outcome.evaluations[pool]) for pool in POOLS]
+    if outcome.signals:
+        rows["signals"] = [_signal(attempt, pool, signal) for pool, signal in outcome.signals.items()]
     return rows
 
 
@@ -110,7 +106,7 @@ def _unit_row(attempt: Attempt, status: str) -> Row:
 
 
 def _values(unit: Unit) -> dict[str, Any]:
-    return METHODS[unit.method.name].defaults() | dict(unit.values) if unit.kind != Kind.ORIGINAL else {}
+    return METHODS[unit.method.name].defaults() | dict(unit.values) if not unit.kind.from_scratch else {}
 
 
 def _hyperparameters(attempt: Attempt) -> Iterator[Row]:
@@ -136,18 +132,19 @@ def _metrics(attempt: Attempt, outcome: Outcome) -> Iterator[Row]:
         yield row(part, "population_mia", value)
 
 
-def _signal(attempt: Attempt, pool: str, evaluation: Evaluation) -> Row:
+def _signal(attempt: Attempt, pool: str, signal: Signal) -> Row:
     return attempt.columns | {
         "pool": pool,
         "query": "identity",
-        "phi": evaluation.phi.astype(np.float32),
-        "member": np.full(len(evaluation.phi), pool == "forget"),
-        "n": len(evaluation.phi),
+        "phi": signal.phi.astype(np.float32),
+        "member": signal.member,
+        "n": len(signal.phi),
     }
 
 
 def _is_sound(outcome: Outcome) -> bool:
-    return finite(outcome.model) and all(np.isfinite(e.phi).all() for e in outcome.evaluations.values())
+    phis = [found.phi for found in (*outcome.evaluations.values(), *outcome.signals.values())]
+    return finite(outcome.model) and all(np.isfinite(phi).all() for phi in phis)
 
 
 def _number(value: float | None) -> float | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from harness.engine.device import prepare
 from harness.unit import Kind, Unit
 from harness.work.bench import Workbench
+from harness.work.farm import run_on_shadow, train_shadow
 from harness.work.kinds import Outcome, run_method, train_original
 from harness.work.rows import Attempt, failure_rows, result_rows
 
@@ -37,14 +38,19 @@ def perform(unit: Unit, bench: Workbench, attempt: int = 1, keep_models: KeepMod
 
 
 def _outcome(attempt: Attempt) -> Outcome:
-    if attempt.unit.kind == Kind.ORIGINAL:
-        return train_original(attempt.unit, attempt.bench, attempt.enter)
-    return run_method(attempt.unit, attempt.bench, attempt.enter)
+    unit = attempt.unit
+    if unit.kind == Kind.ORIGINAL:
+        return train_original(unit, attempt.bench, attempt.enter)
+    if unit.kind == Kind.SHADOW:
+        return train_shadow(unit, attempt.bench, attempt.enter)
+    if unit.kind.of_farm:
+        return run_on_shadow(unit, attempt.bench, attempt.enter)
+    return run_method(unit, attempt.bench, attempt.enter)
 
 
 def _keep(attempt: Attempt, outcome: Outcome, keep_models: KeepModels) -> str | None:
-    """Save the weights before the commit, so that a committed original can always be started from."""
+    """Save the weights before the commit, so that what is committed can always be started from."""
     kind = attempt.unit.kind
-    if kind == Kind.TIMING or (kind != Kind.ORIGINAL and keep_models != "all"):
+    if not kind.from_scratch and (keep_models != "all" or kind == Kind.TIMING or kind.of_farm):
         return None
     return attempt.bench.store.save_model(attempt.unit.id, outcome.model.state_dict())

@@ -72,6 +72,13 @@ def test_scores_that_are_not_refitted_are_flagged(pairs: Draw) -> None:
     assert not any("fixed_scores" in r.flags for r in audit(phi, u, o, cluster, level="L0"))
 
 
+def test_a_missing_refit_is_an_error_and_not_a_smaller_jackknife(pairs: Draw) -> None:
+    phi, u, o, cluster = toy(np.random.default_rng(2), pairs)
+    refits = list(jackknife(phi, u, o, cluster))
+    with pytest.raises(AttackError, match="7 refits for 8 clusters"):
+        evaluate(ulira(phi, u, o, cluster), u, o, cluster, refits=refits[:-1])
+
+
 def test_interval_covers_the_mean_of_the_attack_and_the_null_is_rarely_rejected(pairs: Draw) -> None:
     rng = np.random.default_rng(3)
     effects, spread = rng.random(30), np.exp(0.4 * rng.normal(size=30))
@@ -173,7 +180,7 @@ def test_only_the_level_that_fits_elsewhere_takes_another_matrix(pairs: Draw) ->
     with pytest.raises(AttackError, match="level L2 with fit_phi"):
         audit(phi, u, o, cluster, fit_phi=phi)
     with pytest.raises(AttackError, match="unknown level 'L9'"):
-        audit(phi, u, o, cluster, level="L9")  # type: ignore[arg-type]
+        audit(phi, u, o, cluster, level="L9")
     assert [r.metric for r in audit(phi, u, o, cluster, level="L0")] == ["auc", "tpr@0.01", "tpr@0.001"]
 
 

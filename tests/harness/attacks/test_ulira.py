@@ -182,7 +182,7 @@ def test_constant_output_is_uninformative(pairs: Draw) -> None:
     u, cluster = pairs(np.random.default_rng(0), 16, 40)
     phi = np.full((16, 40), -2.302585092994046) + np.linspace(0, 1, 40)
     for variance in VARIANCES:
-        np.testing.assert_allclose(ulira(phi, u, ~u, cluster, variance), 0.0, atol=1e-9)  # type: ignore[arg-type]
+        np.testing.assert_allclose(ulira(phi, u, ~u, cluster, variance), 0.0, atol=1e-9)
 
 
 def test_a_world_without_spread_is_told_from_one_with(pairs: Draw) -> None:
@@ -200,6 +200,8 @@ def test_retrains_are_stacked_below_the_releases() -> None:
     np.testing.assert_array_equal(mask_u, [[True, False], [False, True], [False, False]])
     np.testing.assert_array_equal(mask_o, [[False, False], [False, False], [True, True]])
     np.testing.assert_array_equal(cluster, [0, 0, 0])
+    with pytest.raises(AttackError, match=r"\[R, E\]"):
+        stack_retrains([[1, 2], [3, 4]], u, [0, 0], [[5, 6, 7]], [0])
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

@@ -31,7 +31,11 @@ class Tables:
         self.metric_rows: list[dict[str, Any]] = []
 
     def add(
-        self, kind: str, method: str, values: dict[tuple[str, str], float | None] | None = None, **columns: Any
+        self,
+        kind: str,
+        method: str,
+        values: dict[tuple[str, str], float | None] | None = None,
+        **columns: Any,
     ) -> None:
         """Add a unit of a kind and its stored values, by (metric, part)."""
         identity = {

@@ -3,7 +3,15 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from harness.metrics import DEFINITIONS, InvalidDefinition, UnknownMetric, define, definition, definitions, frame
+from harness.metrics import (
+    DEFINITIONS,
+    InvalidDefinition,
+    UnknownMetric,
+    define,
+    definition,
+    definitions,
+    frame,
+)
 
 NEW = {
     "label": "churn",

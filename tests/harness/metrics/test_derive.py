@@ -13,8 +13,9 @@ from polars.testing import assert_frame_equal
 
 from harness.metrics import DEFINITIONS, TRIAL, RepeatedRows, derive
 
-# ResNet-18 on CIFAR-10, means over 10 seeds: retain, forget and test accuracy, retention deviation as the mean of the
-# seeds' (replication at github.com/santimebi/deepunlearn, commit 380123a). The ratio of means is near the mean ratio.
+# ResNet-18 on CIFAR-10, means over 10 seeds: retain, forget and test accuracy, and the mean of the retention
+# deviations of the seeds, which that of the means comes near (replication:
+# github.com/santimebi/deepunlearn, commit 380123a).
 RETRAIN_MEANS = (0.9993, 0.8734, 0.8687)
 REPLICATION = {
     "fcs": (0.9954, 0.8623, 0.8288, 0.063),
@@ -53,7 +54,9 @@ def test_retention_deviation_of_a_published_row(tables: Any) -> None:
     """GRIN+ on the metric suite of Cadet et al. prints 22.81 for these accuracies in percent."""
     tables.trial("retrain", parts(0.5969, 0.5613, 0.3390))
     tables.trial("finetune", parts(0.5535, 0.5644, 0.3898))
-    assert value(derive(*tables.frames()), "retention_deviation", "finetune") == pytest.approx(0.2281, abs=5e-5)
+    assert value(derive(*tables.frames()), "retention_deviation", "finetune") == pytest.approx(
+        0.2281, abs=5e-5
+    )
 
 
 def test_retention_deviation_of_a_replication(tables: Any) -> None:
@@ -163,7 +166,11 @@ def test_a_missing_retrain_leaves_what_needs_none(tables: Any) -> None:
     tables.trial("retrain", seed=1)
     tables.trial("ct", seed=0)
     rows = derive(*tables.frames())
-    assert flag(rows, "test_retention", "ct") == flag(rows, "retention_deviation", "ct") == "no retrain of this seed"
+    assert (
+        flag(rows, "test_retention", "ct")
+        == flag(rows, "retention_deviation", "ct")
+        == "no retrain of this seed"
+    )
     assert value(rows, "accuracy_test", "ct") == 0.6
     assert value(rows, "indiscernibility_val", "ct") == 1
 

@@ -66,5 +66,5 @@ def test_every_trial_is_judged_once(tables: Any) -> None:
 
 def test_a_data_set_without_a_number_of_classes_is_refused(tables: Any) -> None:
     tables.trial("ct", dataset="digits@500")
-    with pytest.raises(UnknownClassCount, match="'digits@500'.*did you mean 'digits'"):
+    with pytest.raises(UnknownClassCount, match=r"'digits@500'.*did you mean 'digits'"):
         usable(derive(*tables.frames()), CLASSES)

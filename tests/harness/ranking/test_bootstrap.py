@@ -94,7 +94,9 @@ def plain_bootstrap(cells: list[list[float]], draws: int) -> list[float]:
 def test_the_interval_agrees_with_a_plain_bootstrap(cells: int, seeds: int) -> None:
     values, grid = ragged(cells, seeds, 1, 0, seed=11)
     draws = resample(grid, draws=10_000, seed=0).means(values)
-    plain = plain_bootstrap([row[kept].tolist() for row, kept in zip(values[..., 0], grid, strict=True)], 4_000)
+    plain = plain_bootstrap(
+        [row[kept].tolist() for row, kept in zip(values[..., 0], grid, strict=True)], 4_000
+    )
     spread = statistics.stdev(plain)
     # Standard error of the spread of 4,000 draws is 1.1 %, that of a difference of the ends 0.05 spreads.
     assert draws.std() == pytest.approx(spread, rel=0.05)
@@ -105,7 +107,7 @@ def test_the_interval_agrees_with_a_plain_bootstrap(cells: int, seeds: int) -> N
 
 
 def test_the_spread_of_the_draws_is_that_of_two_nested_draws() -> None:
-    """The variance of a nested bootstrap mean: (variance of cell means + mean variance within / seeds) / cells."""
+    """Its variance is (variance of the cell means + mean variance within cells / seeds) / cells."""
     values = np.random.default_rng(0).normal(size=(6, 5, 1)) + np.arange(6)[:, None, None] / 3
     exact = (values.mean(axis=1).var() + values.var(axis=1).mean() / 5) / 6
     draws = resample(np.ones((6, 5), bool), draws=40_000, seed=0).means(values)

@@ -70,17 +70,17 @@ def _content(store: Store) -> Content:
     return {table: sorted(map(repr, store.scan(table).collect().rows(named=True))) for table in SCHEMAS}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_rows() -> MakeRows:
     return _rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_failure() -> MakeRows:
     return _failure
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def content() -> Callable[[Store], Content]:
     return _content
 
@@ -93,10 +93,15 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest, root: Path) -> Store:
     """A writable root on the disk, and one in an object store (fsspec's, in memory)."""
-    return Store.open(str(root), write=True) if request.param == "folder" else bucket()
+    return Store.open(str(root), write=True) if request.param == "folder" else _bucket()
 
 
+@pytest.fixture
 def bucket() -> Store:
+    return _bucket()
+
+
+def _bucket() -> Store:
     memory = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("memory")))
     files = Files(f"s3://{uuid.uuid4().hex}", memory, f"/{uuid.uuid4().hex}", writable=True)
     return Store(files.uri, files, Parts(files))

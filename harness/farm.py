@@ -1,0 +1,96 @@
+"""The design of a shadow-model farm: who is in which shadow, and who is audited.
+
+Shadows come in complementary pairs: a fair coin for every training image puts it into one of the two. Every image is so
+in exactly half of the shadows, and within a shadow the coins are independent. Audit pools are disjoint, drawn before
+anything is trained, and as large as two forget sets: what of a pool is in a shadow is forgotten there, what is not is
+the control (U and O of Hayes et al. 2024, arXiv 2403.01218). Retrains leave a whole pool out, so each is an exact
+retrain for every image of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import HarnessError
+
+Labels = Literal["true", "random"]
+LEVELS = ("L0", "L1", "L2")
+_POOLS, _PAIRS = 0, 1  # spawn keys: what a seed is for
+
+
+class PoolsTooLarge(HarnessError):
+    """Audit pools that do not fit into the training data."""
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """An audit pool: its size, and whether its images are trained with true or with random wrong labels (canaries)."""
+
+    name: str
+    size: int
+    labels: Labels = "true"
+
+
+@dataclass(frozen=True)
+class FarmRef:
+    """What the results of a shadow depend on: the pools, and the seed of pools and coins. Not the number of shadows:
+    a farm grows by appending pairs."""
+
+    pools: tuple[PoolSpec, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Farm:
+    """A farm as a study asks for it: shadows (even), how many of them are also retrained, attack levels."""
+
+    ref: FarmRef
+    shadows: int
+    retrains: int
+    levels: tuple[str, ...] = LEVELS
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A drawn pool: positions [size] within the training data, and the labels [size] it is trained with."""
+
+    spec: PoolSpec
+    positions: NDArray[np.int64]
+    trained_labels: NDArray[np.int64]
+
+
+def draw_pools(ref: FarmRef, labels: NDArray[np.int64], classes: int) -> dict[str, Pool]:
+    """Return the pools of a farm by name, from the labels [n] of the training data.
+
+    Pools are disjoint. Random labels are uniform over the wrong ones. Raises `PoolsTooLarge` where the pools would
+    take more than half of the training data.
+    """
+    wanted = sum(spec.size for spec in ref.pools)
+    if wanted > len(labels) // 2:
+        raise PoolsTooLarge(f"audit pools of {wanted} images; at most half of the {len(labels)} training images may be audited")
+    rng = np.random.default_rng([ref.seed, _POOLS])
+    order, start, pools = rng.permutation(len(labels)), 0, {}
+    for spec in ref.pools:
+        positions = np.sort(order[start : start + spec.size])
+        start += spec.size
+        trained = labels[positions]
+        if spec.labels == "random":
+            trained = (trained + rng.integers(1, classes, spec.size)) % classes
+        pools[spec.name] = Pool(spec, positions, trained)
+    return pools
+
+
+def membership(ref: FarmRef, shadow: int, count: int) -> NDArray[np.bool_]:
+    """Return which of the `count` training images are in a shadow: [count] bool; shadow 2k+1 is the complement of 2k."""
+    coins = np.random.default_rng([ref.seed, _PAIRS, shadow // 2]).random(count) < 0.5
+    return ~coins if shadow % 2 else coins
+
+
+def pairs(shadows: Sequence[int]) -> NDArray[np.int64]:
+    """Return the pair of each shadow: rows of one pair are never in the fit that scores one of them."""
+    return np.asarray(shadows, dtype=np.int64) // 2

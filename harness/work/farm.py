@@ -1,0 +1,87 @@
+"""What the units of the shadow-model farm do, up to the numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness import registry
+from harness.contracts.catalog import METHODS
+from harness.contracts.parts import FORGET, RETAIN, VAL
+from harness.contracts.view import View
+from harness.engine.data import PartSamples
+from harness.engine.evaluate import Evaluation, evaluate
+from harness.engine.train import train
+from harness.farm import membership
+from harness.unit import Unit
+from harness.work.bench import Audited, Workbench
+from harness.work.kinds import Outcome, Phase, Signal, new_run, on_the_clock, starting_model
+
+
+def train_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
+    """Train a shadow on its half of the training images, as an original is trained; its phi on every pool."""
+    phase("load")
+    audited, inside = _load(unit, bench)
+    run = new_run(unit, bench, None)
+    samples = PartSamples(audited.data, _index(audited.train[inside], bench), run.generator)
+    phase("train")
+    model = on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
+    phase("evaluate")
+    evaluations, signals = _audit(model, bench, unit, audited, inside, list(audited.pools))
+    return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)
+
+
+def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
+    """Make a shadow forget what of the unit's pool is in it (or retrain it without the pool); phi on that pool."""
+    phase("load")
+    audited, inside = _load(unit, bench)
+    pooled = np.zeros(len(inside), dtype=bool)
+    pooled[audited.pools[unit.pool].positions] = True
+    run = new_run(unit, bench, None)
+    parts = {
+        RETAIN: audited.train[inside & ~pooled],
+        FORGET: audited.train[inside & pooled],
+        VAL: bench.dataset(unit.dataset).whole()["val"],
+    }
+    spec = registry.find(METHODS, unit.method.name)
+    samples = {part: PartSamples(audited.data, _index(i, bench), run.generator) for part, i in parts.items()}
+    view = View(spec.name, spec.reads, samples, bench.dataset(unit.dataset).spec.classes)
+    model, method = starting_model(unit, bench), spec.create(unit.values)
+    phase("unlearn")
+    model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
+    phase("evaluate")
+    evaluations, signals = _audit(model, bench, unit, audited, inside, [unit.pool])
+    return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)
+
+
+def _load(unit: Unit, bench: Workbench) -> tuple[Audited, NDArray[np.bool_]]:
+    assert unit.farm is not None
+    audited = bench.audited(unit)
+    return audited, membership(unit.farm, unit.seed, len(audited.train))
+
+
+def _index(index: NDArray[np.int64], bench: Workbench) -> torch.Tensor:
+    return torch.from_numpy(index).to(bench.device)
+
+
+def _audit(
+    model: nn.Module,
+    bench: Workbench,
+    unit: Unit,
+    audited: Audited,
+    inside: NDArray[np.bool_],
+    pools: list[str],
+) -> tuple[dict[str, Evaluation], dict[str, Signal]]:
+    """Return the evaluation on test, and phi of every pool by the labels that were trained, in one pass."""
+    test = bench.dataset(unit.dataset).whole()["test"]
+    positions = [audited.pools[name].positions for name in pools]
+    index = np.concatenate([test, *(audited.train[found] for found in positions)])
+    with torch.autocast(bench.device.type, enabled=False):
+        whole = evaluate(model, audited.data, _index(index, bench))
+    signals, start = {}, len(test)
+    for name, found in zip(pools, positions, strict=True):
+        signals[name] = Signal(whole.at(slice(start, start + len(found))).phi, inside[found])
+        start += len(found)
+    return {"test": whole.at(slice(0, len(test)))}, signals

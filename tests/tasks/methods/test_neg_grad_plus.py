@@ -1,0 +1,92 @@
+"""NegGrad+ against a plain loop, and the two habits that set it apart: frozen BatchNorm, replayed forget batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import tiny_problem as tiny
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.contracts import FORGET, RETAIN
+from harness.engine.models import digest
+from harness.engine.seeding import generator
+
+LR, MOMENTUM, DECAY, BATCH, EPOCHS = 0.02, 0.9, 1e-3, 8, 2
+VALUES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY, "batch_size": BATCH, "epochs": EPOCHS}
+
+
+def uneven_parts() -> tiny.Parts:
+    """A forget part of 14 images in two batches, a retain part of 26 in four: the first pass is replayed once."""
+    both = torch.cat([tiny.even_parts()[FORGET], tiny.even_parts()[RETAIN]])
+    return {**tiny.even_parts(), FORGET: both[:14], RETAIN: both[14:]}
+
+
+def plain_neg_grad_plus(alpha: float) -> nn.Module:
+    model = tiny.own_copy("cnn_small", torch.float64).eval()
+    index, source, order = uneven_parts(), tiny.data(torch.float64), generator("order", 0)
+    velocity = [torch.zeros_like(p) for p in model.parameters()]
+
+    def loss(positions: Tensor) -> Tensor:
+        return cross_entropy(model(source.batch(positions)), source.labels[positions])
+
+    for _ in range(EPOCHS):
+        retain = index[RETAIN][torch.randperm(26, generator=order)].split(BATCH)
+        forget = index[FORGET][torch.randperm(14, generator=order)].split(BATCH)
+        for number, kept in enumerate(retain):
+            total = alpha * loss(kept) - (1 - alpha) * loss(forget[number % len(forget)])
+            gradients = torch.autograd.grad(total, list(model.parameters()))
+            with torch.no_grad():
+                for p, v, g in zip(model.parameters(), velocity, gradients, strict=True):
+                    v.mul_(MOMENTUM).add_(g + DECAY * p)
+                    p.sub_(LR * v)
+    return model
+
+
+@pytest.mark.parametrize("alpha", [0.7, 1.0])
+def test_ends_in_the_weights_of_a_plain_loop(alpha: float) -> None:
+    found = tiny.unlearn(
+        "neg_grad_plus",
+        tiny.new_run(),
+        uneven_parts(),
+        {**VALUES, "alpha": alpha},
+        model=tiny.own_copy("cnn_small", torch.float64),
+        source=tiny.data(torch.float64),
+    )
+    for name, tensor in plain_neg_grad_plus(alpha).state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], tensor, rtol=0, atol=1e-6, msg=name)
+
+
+def test_batch_norm_statistics_stay_as_they_were() -> None:
+    found = tiny.unlearn("neg_grad_plus", tiny.new_run(), uneven_parts(), VALUES)
+    before = dict(tiny.original("cnn_small").named_buffers())
+    assert digest(dict(found.named_buffers())) == digest(before)
+
+
+def test_at_alpha_1_the_forget_part_has_no_say() -> None:
+    source = tiny.data()
+    images = source.images.clone()
+    images[uneven_parts()[FORGET]] = 255 - images[uneven_parts()[FORGET]]
+    digests = [
+        digest(
+            tiny.unlearn(
+                "neg_grad_plus", tiny.new_run(), uneven_parts(), {**VALUES, "alpha": 1.0}, source=seen
+            ).state_dict()
+        )
+        for seen in (source, replace(source, images=images))
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_forget_batches_are_replayed_in_the_same_order_within_an_epoch_and_shuffled_between_epochs() -> None:
+    model = tiny.own_copy("cnn_small")
+    with tiny.seen_by(model) as batches:
+        tiny.unlearn("neg_grad_plus", tiny.new_run(), uneven_parts(), VALUES, model=model)
+    forget = [tiny.positions_of(batch, tiny.data()) for batch in batches[1::2]]
+    epochs = [forget[:4], forget[4:]]
+    for first, second, third, fourth in epochs:
+        assert (third, fourth) == (first, second)
+        assert sorted(first + second) == sorted(uneven_parts()[FORGET].tolist())
+    assert epochs[0] != epochs[1]

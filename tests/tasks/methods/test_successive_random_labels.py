@@ -1,0 +1,80 @@
+"""Successive random labels: which labels the loss is computed with, image by image and epoch by epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tiny_problem as tiny
+import torch
+from scipy.stats import chisquare
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.contracts import FORGET, RETAIN
+from tasks.methods import successive_random_labels
+
+EPOCHS = 200
+
+Epoch = dict[int, int]
+
+
+@pytest.fixture(scope="module")
+def epochs() -> Iterator[list[Epoch]]:
+    """The label that each image (by position) was trained with, for each epoch of a long run."""
+    yield list(trained_labels())
+
+
+def trained_labels() -> Iterator[Epoch]:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, tiny.CLASSES))
+    labels: list[Tensor] = []
+
+    def note(logits: Tensor, targets: Tensor) -> Tensor:
+        labels.append(targets)
+        return cross_entropy(logits, targets)
+
+    with pytest.MonkeyPatch.context() as patch, tiny.seen_by(model) as batches:
+        patch.setattr(successive_random_labels, "cross_entropy", note)
+        values = {"epochs": EPOCHS, "batch_size": 16, "lr": 1e-4}
+        tiny.unlearn("successive_random_labels", tiny.new_run(), tiny.even_parts(), values, model=model)
+    per_epoch = len(batches) // EPOCHS
+    for start in range(0, len(batches), per_epoch):
+        pairs = [
+            pair
+            for batch, targets in zip(batches[start : start + per_epoch], labels[start:], strict=False)
+            for pair in zip(tiny.positions_of(batch, tiny.data()), targets.tolist(), strict=True)
+        ]
+        assert len(dict(pairs)) == len(pairs)  # every image once
+        yield dict(pairs)
+
+
+def test_every_epoch_holds_every_training_image(epochs: list[Epoch]) -> None:
+    everything = torch.cat([tiny.even_parts()[RETAIN], tiny.even_parts()[FORGET]]).tolist()
+    assert len(epochs) == EPOCHS
+    assert all(sorted(epoch) == sorted(everything) for epoch in epochs)
+
+
+def test_retain_labels_are_never_touched(epochs: list[Epoch]) -> None:
+    truth = tiny.images().labels
+    assert all(epoch[i] == truth[i] for epoch in epochs for i in tiny.even_parts()[RETAIN].tolist())
+
+
+def test_forget_labels_are_uniform_whatever_the_true_class(epochs: list[Epoch]) -> None:
+    truth = tiny.images().labels
+    drawn = Counter((int(truth[i]), epoch[i]) for epoch in epochs for i in tiny.even_parts()[FORGET].tolist())
+    for label in range(tiny.CLASSES):
+        row = np.array([drawn[label, other] for other in range(tiny.CLASSES)])
+        assert chisquare(row).pvalue > 1e-3, row
+
+
+def test_forget_labels_change_between_epochs(epochs: list[Epoch]) -> None:
+    forget = tiny.even_parts()[FORGET].tolist()
+    stayed = [one[i] == two[i] for one, two in zip(epochs, epochs[1:], strict=False) for i in forget]
+    assert np.mean(stayed) == pytest.approx(1 / tiny.CLASSES, abs=0.03)
+
+
+def test_the_images_come_in_a_new_order_every_epoch(epochs: list[Epoch]) -> None:
+    orders = {tuple(epoch) for epoch in epochs}
+    assert len(orders) == EPOCHS
