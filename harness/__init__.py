@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.drive import run
-    from harness.planner import make_plan as plan
     from harness.frames import results, scan
+    from harness.planner import make_plan as plan
     from harness.study import load_study
 
 __version__ = "0.1.0"

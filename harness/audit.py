@@ -26,7 +26,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Releases:
-    """What one method released on one pool: phi [N, E], who was in the shadow [N, E] bool, the shadow [N] of each row."""
+    """What one method released on one pool: phi [N, E], who was in the shadow [N, E] bool, the shadows [N]."""
 
     phi: NDArray[np.float64]
     inside: NDArray[np.bool_]
@@ -70,7 +70,16 @@ def attack_rows(units: Mapping[str, Unit], farm: Farm, study: str, store: Store)
 def roc_curves(units: Mapping[str, Unit], store: Store) -> pl.DataFrame:
     """Return the ROC of the L2 attack: dataset, architecture, method, config, pool, null, fpr, tpr, low, high."""
     rows = [
-        (dataset, architecture, *key, null, float(result.metric.partition("@")[2]), result.value, result.low, result.high)
+        (
+            dataset,
+            architecture,
+            *key,
+            null,
+            float(result.metric.partition("@")[2]),
+            result.value,
+            result.low,
+            result.high,
+        )
         for (dataset, architecture), signals in _signals(units, store)
         for key, null, _, results in _attacks(signals, ("L2",), ROC_FPRS)
         for result in results
@@ -131,7 +140,7 @@ def _by_shadows(releases: Releases, shadows: Releases, fprs: Sequence[float]) ->
 
 
 def _against_retrain(method: str, releases: Releases, retrained: Releases, fprs: Sequence[float]) -> list[Result]:
-    """Retrain itself is put against other retrains: those of the even pairs are the releases, of the odd ones the null."""
+    """Attack against null R. Retrain itself is put against other retrains: even pairs against odd pairs."""
     unlearned = releases.inside
     if method == RETRAIN:
         even = releases.pair % 2 == 0

@@ -13,7 +13,7 @@ from harness.contracts.catalog import DATASETS
 from harness.planner import Plan, make_plan, with_needs
 from harness.store import Lease, Store
 from harness.study import Study, load_study
-from harness.unit import Unit
+from harness.unit import Unit, keeps_model
 from harness.work import Workbench
 from harness.work.unit import Status
 
@@ -104,7 +104,7 @@ def run(
         KeyboardInterrupt: after a Ctrl-C; everything finished is kept.
     """
     from harness.engine.device import pick_device
-    from harness.views import rebuild
+    from harness.views import keep_pools, rebuild
     from harness.work import official
 
     begun = time.perf_counter()
@@ -122,6 +122,8 @@ def run(
         to_run = _to_run(plan, store, selection)
         bench = Workbench(store, where, lambda spec: official.read(spec, data))
         ledger = _Ledger(plan, store, lease, progress or Silent())
+        if to_run and plan.study.farm is not None:
+            keep_pools(plan, store, bench)
         ledger.run(to_run, bench)
         written = (views or rebuild)(plan, store)
     return ledger.summary(to_run, time.perf_counter() - begun, written)
@@ -178,12 +180,10 @@ class _Ledger:
             self._unfolded, self._folded_at = 0, now
 
     def _drop_models(self) -> None:
-        """With `keep_models: none`, originals go as soon as no unit of the plan needs them any more."""
-        if self.plan.study.keep_models != "none":
-            return
+        """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""
         still = {need for unit in self.plan.remaining(self.store.committed(), ()) for need in unit.needs}
         for unit in self.plan.units.values():
-            if not unit.needs and unit.id not in still and self.store.has_model(unit.id):
+            if unit.kind.from_scratch and unit.id not in still and not keeps_model(unit, self.plan.study.keep_models):
                 self.store.drop_model(unit.id)
 
     def summary(self, units: Sequence[Unit], seconds: float, views: Mapping[str, Path]) -> Summary:

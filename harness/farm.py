@@ -9,7 +9,6 @@ retrain for every image of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +71,9 @@ def draw_pools(ref: FarmRef, labels: NDArray[np.int64], classes: int) -> dict[st
     """
     wanted = sum(spec.size for spec in ref.pools)
     if wanted > len(labels) // 2:
-        raise PoolsTooLarge(f"audit pools of {wanted} images; at most half of the {len(labels)} training images may be audited")
+        raise PoolsTooLarge(
+            f"audit pools of {wanted} images; at most half of the {len(labels)} training images may be audited"
+        )
     rng = np.random.default_rng([ref.seed, _POOLS])
     order, start, pools = rng.permutation(len(labels)), 0, {}
     for spec in ref.pools:
@@ -86,11 +87,11 @@ def draw_pools(ref: FarmRef, labels: NDArray[np.int64], classes: int) -> dict[st
 
 
 def membership(ref: FarmRef, shadow: int, count: int) -> NDArray[np.bool_]:
-    """Return which of the `count` training images are in a shadow: [count] bool; shadow 2k+1 is the complement of 2k."""
+    """Return which training images are in a shadow: [count] bool; shadow 2k+1 is the complement of shadow 2k."""
     coins = np.random.default_rng([ref.seed, _PAIRS, shadow // 2]).random(count) < 0.5
     return ~coins if shadow % 2 else coins
 
 
-def pairs(shadows: Sequence[int]) -> NDArray[np.int64]:
-    """Return the pair of each shadow: rows of one pair are never in the fit that scores one of them."""
-    return np.asarray(shadows, dtype=np.int64) // 2
+def pairs(shadows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the pair of each shadow [N]: rows of one pair are never in the fit that scores one of them."""
+    return shadows // 2

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from harness.unit import Unit
+from harness.unit import KeepModels, Unit
 from harness.work import Workbench, perform
-from harness.work.unit import KeepModels, Status
+from harness.work.unit import Status
 
 DRAIN_SECONDS = 5.0
 

@@ -113,13 +113,13 @@ class _Cell:
             for pool in farm.ref.pools:
                 scenario = Named(f"{AUDIT.name}:{pool.name}", AUDIT.version)
                 for choice in self._methods():
-                    if choice.spec.name == RETRAIN:
-                        kind, needs, wanted = Kind.SHADOW_RETRAIN, (), shadow < farm.retrains
+                    if choice.spec.name != RETRAIN and choice.spec.supports("random"):
+                        unit = self._unit(Kind.SHADOW_UNLEARN, scenario, choice, shadow, (trained.id,))
+                    elif choice.spec.name == RETRAIN and shadow < farm.retrains:
+                        unit = self._unit(Kind.SHADOW_RETRAIN, scenario, choice, shadow)
                     else:
-                        kind, needs, wanted = Kind.SHADOW_UNLEARN, (trained.id,), choice.spec.supports("random")
-                    if wanted:
-                        unit = self._unit(kind, scenario, choice, shadow, needs)
-                        yield replace(unit, farm=farm.ref, pool=pool.name)
+                        continue
+                    yield replace(unit, farm=farm.ref, pool=pool.name)
 
     def _trial(self, scenario: Named, choice: MethodChoice, seed: int, original: Unit) -> Unit:
         if choice.spec.name == RETRAIN:
@@ -131,9 +131,7 @@ class _Cell:
         references = [MethodChoice(METHODS[name], by_name=False) for name in (RETRAIN, ORIGINAL)]
         return [*references, *(c for c in self.study.methods if c.spec.name not in (RETRAIN, ORIGINAL))]
 
-    def _unit(
-        self, kind: Kind, scenario: Named, choice: MethodChoice, seed: int, needs: tuple[str, ...] = ()
-    ) -> Unit:
+    def _unit(self, kind: Kind, scenario: Named, choice: MethodChoice, seed: int, needs: tuple[str, ...] = ()) -> Unit:
         return Unit(
             kind=kind,
             dataset=self.dataset,

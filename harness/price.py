@@ -9,7 +9,7 @@ import polars as pl
 
 from harness.contracts.catalog import ARCHITECTURES, DATASETS
 from harness.store import Store
-from harness.unit import Kind, Unit
+from harness.unit import KeepModels, Unit
 
 ROWS_BYTES = 20_000
 """About what the rows of one unit take in commits and tables (digits: 12 to 25 kB)."""
@@ -30,7 +30,7 @@ class Price:
     bytes: int
 
 
-def price(units: Iterable[Unit], store: Store, keep_models: str) -> Price:
+def price(units: Iterable[Unit], store: Store, keep_models: KeepModels) -> Price:
     """Return what units will cost, going by what the same kinds of units took in this root."""
     known = [_means(store, columns) for columns in COARSER]
     seconds, unpriced, stored = 0.0, 0, 0
@@ -41,7 +41,7 @@ def price(units: Iterable[Unit], store: Store, keep_models: str) -> Price:
         mean = next((value for value in found if value is not None), None)
         seconds, unpriced = seconds + (mean or 0.0), unpriced + (mean is None)
         stored += ROWS_BYTES
-        if keep_models == "all" and unit.kind != Kind.TIMING or keep_models == "original" and unit.kind == Kind.ORIGINAL:
+        if keeps_model(unit, keep_models):
             key = (unit.dataset.name, unit.architecture.name)
             if key not in sizes:
                 sizes[key] = _model_bytes(*key)

@@ -18,7 +18,7 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
 from harness.errors import HarnessError, did_you_mean
 from harness.farm import Farm, FarmRef, Labels, PoolSpec
-from harness.unit import DEFAULT, DatasetRef
+from harness.unit import DEFAULT, DatasetRef, KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
 Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time"]
@@ -94,7 +94,7 @@ class StudyFile(BaseModel):
         "run_time",
     ]
     time_limit: Annotated[float, Field(gt=0)] = 3600.0
-    keep_models: Literal["original", "none", "all"] = "original"
+    keep_models: KeepModels = "original"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Study:
     farm: Farm | None
     measures: tuple[Measure, ...]
     time_limit: float
-    keep_models: Literal["original", "none", "all"]
+    keep_models: KeepModels
 
     def recipe_for(self, dataset: str, architecture: str) -> Recipe:
         """Return the recipe of a data set and architecture with this study's overrides."""
@@ -184,11 +184,10 @@ def _known_keys(key: Key) -> Iterable[str]:
 def _real_key(content: Any, location: tuple[str | int, ...]) -> Key:
     """Drop what pydantic adds to a location (the names of union members): keep what exists in the file."""
     key: list[str | int] = []
+    here: Any = content
     for part in location:
-        if isinstance(content, dict) and part in content:
-            content = content[part]
-        elif isinstance(content, list) and isinstance(part, int):
-            content = content[part]
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]
         elif key or part not in StudyFile.model_fields:
             continue
         key.append(part)
@@ -259,7 +258,7 @@ def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
 
 def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iterable[str]) -> list[MethodChoice]:
     if isinstance(entry, str):
-        by_name = entry in METHODS or entry != "all" and not any(sign in entry for sign in "*?[")
+        by_name = entry in METHODS or (entry != "all" and not any(sign in entry for sign in "*?["))
         choices = [MethodChoice(spec, by_name=by_name) for spec in registry.match(METHODS, entry)]
     elif len(entry) != 1:
         raise HarnessError(f"{len(entry)} methods in one entry; begin each with its own dash")
@@ -267,14 +266,18 @@ def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iter
         ((name, values),) = entry.items()
         spec = registry.find(METHODS, name)
         checked = spec.checked(values or {})
-        config = ",".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-                          for key, value in sorted(checked.items()))
+        config = ",".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in sorted(checked.items())
+        )
         choices = [MethodChoice(spec, config or DEFAULT, tuple(sorted(checked.items())))]
     for choice in choices:
         for scenario in scenarios:
             if choice.by_name and not choice.spec.supports(scenario.partition(":")[0]):
                 supported = ", ".join(sorted(choice.spec.scenarios))
-                raise HarnessError(f"method {choice.spec.name!r} does not support {scenario!r}; it supports: {supported}")
+                raise HarnessError(
+                    f"method {choice.spec.name!r} does not support {scenario!r}; it supports: {supported}"
+                )
     return choices
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
@@ -19,6 +19,10 @@ RESULTS_VERSION = 1
 
 DEFAULT = "default"
 """The origin of hyperparameters that nobody set."""
+
+
+KeepModels = Literal["original", "none", "all"]
+"""Whose weights stay in the store at the end: originals, nobody's, or also those of retrains and unlearned models."""
 
 
 class Kind(StrEnum):
@@ -150,3 +154,9 @@ def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
     if document is None:
         return None
     return FarmRef(tuple(PoolSpec(**pool) for pool in document["pools"]), document["seed"])
+
+
+def keeps_model(unit: Unit, keep: KeepModels) -> bool:
+    """Whether the weights of a unit stay in the store when a study has ended; those of shadows never do."""
+    trials = (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN)
+    return unit.kind == Kind.ORIGINAL if keep == "original" else unit.kind in trials and keep == "all"

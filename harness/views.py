@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from harness.frames import of_units, trials
 from harness.audit import attack_rows
 from harness.contracts.catalog import DATASETS
+from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.metrics import usable
 from harness.planner import Plan
 from harness.ranking import rank
 from harness.store import Store
+from harness.unit import Kind
 
+if TYPE_CHECKING:
+    from harness.work import Workbench
 
 SHOWN = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
 """Metrics that are ranked by themselves and do not enter the overall rank."""
@@ -25,7 +29,9 @@ def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
     values = trials(store, plan.units)
     ranked = _rank(plan, values)
     if plan.study.farm is not None:
-        store.replace("attacks", attack_rows(plan.units, plan.study.farm, plan.study.name, store), {"study": plan.study.name})
+        store.replace(
+            "attacks", attack_rows(plan.units, plan.study.farm, plan.study.name, store), {"study": plan.study.name}
+        )
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
     return {"report": report(plan, store, values, ranked)}
@@ -34,6 +40,12 @@ def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
 def rankings(plan: Plan, store: Store) -> pl.DataFrame:
     """Return the `rankings` rows of a study from what its tables hold now."""
     return _rank(plan, trials(store, plan.units))
+
+
+def attacks(plan: Plan, store: Store) -> pl.DataFrame:
+    """Return the `attacks` rows of a study from what its farm has left so far."""
+    assert plan.study.farm is not None
+    return attack_rows(plan.units, plan.study.farm, plan.study.name, store)
 
 
 def _rank(plan: Plan, values: pl.DataFrame) -> pl.DataFrame:
@@ -61,6 +73,26 @@ def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFram
     return write_report(data, Path(store.report_path(study.name)))
 
 
+def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:
+    """Write the `pools` table: with `signals`, all that an outside auditor needs."""
+    shadows = {unit.dataset.label: unit for unit in plan.units.values() if unit.kind == Kind.SHADOW}
+    for dataset, unit in shadows.items():
+        audited = bench.audited(unit)
+        labels = bench.dataset(unit.dataset).labels[audited.train]
+        for name, pool in audited.pools.items():
+            rows = pl.DataFrame(
+                {
+                    "dataset": dataset,
+                    "pool": name,
+                    "index": audited.train[pool.positions],
+                    "label": labels[pool.positions],
+                    "trained_label": pool.trained_labels,
+                    "kind": pool.spec.labels,
+                }
+            )
+            store.replace("pools", rows, {"dataset": dataset, "pool": name})
+
+
 def title_line(plan: Plan) -> str:
     """Return what was compared in one line, such as `digits, cnn_small, random:0.1, 3 seeds`."""
     study = plan.study
@@ -75,5 +107,3 @@ def title_line(plan: Plan) -> str:
 
 def _few(kind: str, names: list[str]) -> str:
     return " ".join(names) if len(names) <= 3 else f"{len(names)} {kind}"
-
-

@@ -37,7 +37,7 @@ class YamlFile:
         self._refuse_repeated_keys(self._root, ())
 
     def line(self, key: Key) -> int:
-        """Return the line of the value at a key path such as ("methods", 2, "alpha"); of its nearest parent if absent."""
+        """Return the line of the value at a key path such as ("methods", 2, "alpha"), or of its nearest parent."""
         node, line = self._root, 1
         for part in key:
             child = None
@@ -58,7 +58,7 @@ class YamlFile:
         name = ".".join(str(part) for part in key)
         return InvalidFile(f"{self.path}:{self.line(key)}: {name}: {message}")
 
-    def _refuse_repeated_keys(self, node: yaml.Node, key: Key) -> None:
+    def _refuse_repeated_keys(self, node: yaml.Node | None, key: Key) -> None:
         if isinstance(node, yaml.SequenceNode):
             for position, value in enumerate(node.value):
                 self._refuse_repeated_keys(value, (*key, position))

@@ -16,6 +16,7 @@ COMMANDS = {
     "status": "Show how far the studies of a root are.",
     "show": "Show everything about one trial.",
     "rank": "Rank the methods of a study from its tables.",
+    "attack": "Attack the farm of a study again, from its signals.",
     "report": "Write the report page of a study.",
     "query": "Ask the tables one SELECT.",
     "doctor": "Check this machine: packages, devices, data, root.",

@@ -14,7 +14,9 @@ from harness.cli.text import columns, duration, plural, size
 @click.command()
 @options.study
 @options.root
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers to divide the time by.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers that share the time."
+)
 @options.as_json
 def command(study: str, root: str | None, workers: int, as_json: bool) -> None:
     """Show the units of STUDY: how many, done, to run, their price in time and bytes. Runs and writes nothing.

@@ -28,5 +28,7 @@ def command(sql: str, root: str | None, form: str) -> None:
     elif form == "json":
         click.echo(frame.write_json())
     else:
-        with pl.Config(tbl_rows=200, tbl_cols=40, fmt_str_lengths=60, tbl_hide_dataframe_shape=True, tbl_width_chars=200):
+        with pl.Config(
+            tbl_rows=200, tbl_cols=40, fmt_str_lengths=60, tbl_hide_dataframe_shape=True, tbl_width_chars=200
+        ):
             click.echo(str(frame))

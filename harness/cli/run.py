@@ -15,9 +15,9 @@ from harness.cli import options
 @options.root
 @options.data
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, or auto.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only units that match, such as method=msg. May be repeated.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only units that match: method=msg. Repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many units (and what they need).")
-@click.option("--plugin", multiple=True, metavar="MODULE", help="A module with more tasks. May be repeated.")
+@click.option("--plugin", multiple=True, metavar="MODULE", help="A module with more tasks. Repeatable.")
 @click.option("--local", is_flag=True, help="In this one process (what it does now in any case).")
 @options.as_json
 def command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil, floor
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,7 @@ import polars as pl
 from harness.cli.text import columns, duration, plural
 from harness.drive import Summary
 from harness.store import Store
+from harness.verdict import passes_but_fails
 from harness.views import title_line
 
 SHOWN = {
@@ -20,19 +22,24 @@ SHOWN = {
 }
 """Metric to column of the screen."""
 
+FAILURES = 5
+"""At most so many failures are named; the tables hold them all."""
+
 NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
 
 
 def screen(summary: Summary, root: str | None) -> str:
     """Return the ranking of a run's study as a person reads it, and where to look further."""
-    study = summary.plan.study
-    rankings = _rankings(summary, root)
+    study, store = summary.plan.study, Store.open(root)
+    rankings, audited = _rankings(summary, store), _audited(summary, store)
+    header = ["rank", "method", *_shown(rankings).values(), *(f"U-LiRA {pool}" for pool in audited), ""]
     lines = [
         f"{study.question or study.name}   {title_line(summary.plan)}   {duration(summary.seconds)}",
         "",
-        columns(_rows(rankings), ["rank", "method", *_shown(rankings).values(), ""]),
+        columns(_rows(rankings, audited), header),
         "",
         *_remarks(summary, rankings),
+        *_verdict(summary, store),
         _where(summary),
     ]
     return "\n".join(lines)
@@ -48,7 +55,7 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "failed": [unit.id for unit in summary.failed],
         "seconds": summary.seconds,
         "views": {name: str(path) for name, path in summary.views.items()},
-        "rankings": _rankings(summary, root).to_dicts(),
+        "rankings": _rankings(summary, Store.open(root)).to_dicts(),
     }
 
 
@@ -56,7 +63,8 @@ def rank_text(row: Mapping[str, Any]) -> str:
     """Return the interval of a rank such as `1-2`, or `-` for a reference or a failed method."""
     if row["rank"] is None:
         return "-"
-    low, high = (row["rank_low"], row["rank_high"]) if row["rank_low"] is not None else (row["rank"], row["rank"])
+    known = row["rank_low"] is not None
+    low, high = (floor(row["rank_low"]), ceil(row["rank_high"])) if known else (row["rank"], row["rank"])
     return f"{low:g}" if low == high else f"{low:g}-{high:g}"
 
 
@@ -64,11 +72,11 @@ def interval(row: Mapping[str, Any]) -> str:
     """Return `[low, high]`, or what is known instead."""
     if row["value"] is None:
         return "-"
-    return "one seed: unknown" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
+    return "unknown" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
 
 
-def _rankings(summary: Summary, root: str | None) -> pl.DataFrame:
-    table = Store.open(root).scan("rankings").filter(pl.col("study") == summary.plan.study.name)
+def _rankings(summary: Summary, store: Store) -> pl.DataFrame:
+    table = store.scan("rankings").filter(pl.col("study") == summary.plan.study.name)
     return table.filter(pl.col("group") == "overall").collect()
 
 
@@ -77,11 +85,28 @@ def _shown(rankings: pl.DataFrame) -> dict[str, str]:
     return {metric: label for metric, label in SHOWN.items() if metric in measured}
 
 
-def _rows(rankings: pl.DataFrame) -> list[list[str]]:
+def _audited(summary: Summary, store: Store) -> dict[str, dict[tuple[str, str], str]]:
+    """Return, for each audit pool, the headline U-LiRA of each method; with several cells, see the report."""
+    table = store.scan("attacks").filter(pl.col("study") == summary.plan.study.name)
+    headline = table.filter((pl.col("level") == "L2") & (pl.col("null") == "O") & (pl.col("metric") == "auc")).collect()
+    if headline.select("dataset", "architecture").n_unique() != 1:
+        return {}
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for row in headline.iter_rows(named=True):
+        text = "-" if row["low"] is None else f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        found.setdefault(row["pool"], {})[row["method"], row["config"]] = text
+    return found
+
+
+def _rows(rankings: pl.DataFrame, audited: Mapping[str, Mapping[tuple[str, str], str]]) -> list[list[str]]:
     """One row a method: by rank, then failed ones, then the references."""
     cells = {(row["method"], row["config"], row["metric"]): row for row in rankings.iter_rows(named=True)}
-    order = pl.col("status").replace_strict({"ranked": 0, "missing": 1, "failed": 2, "reference": 3}, return_dtype=pl.Int8)
-    overall = rankings.filter(pl.col("metric") == "overall").sort(order, "rank", "method", descending=[False, False, True])
+    order = pl.col("status").replace_strict(
+        {"ranked": 0, "missing": 1, "failed": 2, "reference": 3}, return_dtype=pl.Int8
+    )
+    overall = rankings.filter(pl.col("metric") == "overall").sort(
+        order, "rank", "method", descending=[False, False, True]
+    )
     names = overall["method"].to_list()
     rows = []
     for row in overall.iter_rows(named=True):
@@ -89,6 +114,7 @@ def _rows(rankings: pl.DataFrame) -> list[list[str]]:
         name = row["method"] if names.count(row["method"]) == 1 else f"{row['method']} ({row['config']})"
         note = NOTES.get(row["method"], "failed" if row["status"] == "failed" else "")
         values = [_value(cells.get((*key, metric))) for metric in _shown(rankings)]
+        values += [pool.get(key, "-") for pool in audited.values()]
         rows.append([rank_text(row), name, *values, note])
     return rows
 
@@ -106,12 +132,23 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
     remarks = []
     overall = rankings.filter(pl.col("metric") == "overall")
     if not overall.is_empty() and overall["cells"][0] == 1:
-        remarks.append(f"± spans 95 % over {plural(int(overall['seeds'][0]), 'seed')}; one cell, so it speaks of that cell alone.")
-    for unit in summary.failed:
+        remarks.append(
+            f"± spans 95 % over {plural(int(overall['seeds'][0]), 'seed')}; one cell, so it speaks of that cell alone."
+        )
+    for unit in summary.failed[:FAILURES]:
         remarks.append(f"failed: {unit}   harness show {unit.id}")
+    if len(summary.failed) > FAILURES:
+        remarks.append(f'and {len(summary.failed) - FAILURES} more: harness query "select unit, message from failures"')
     if summary.not_tried:
         remarks.append(f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on")
     return remarks
+
+
+def _verdict(summary: Summary, store: Store) -> list[str]:
+    if summary.plan.study.farm is None:
+        return []
+    names = passes_but_fails(summary.plan, store)
+    return [f"Passes the usual attack, fails the audit: {', '.join(names) or 'none'}."]
 
 
 def _where(summary: Summary) -> str:

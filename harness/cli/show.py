@@ -39,20 +39,28 @@ def _document(trial: str, root: str | None) -> dict[str, Any]:
     units = store.scan("units").filter(pl.col("unit").str.starts_with(trial)).collect()
     if units.height != 1:
         found = "no unit" if not units.height else f"{units.height} units"
-        raise NoSuchTrial(f"{found} in {store.uri} begin with {trial!r}; list them: harness query \"select unit, kind, method, seed from units\"")
+        raise NoSuchTrial(
+            f"{found} in {store.uri} begin with {trial!r}; list them: "
+            'harness query "select unit, kind, method, seed from units"'
+        )
     unit = units["unit"][0]
     rows = {name: store.scan(name).filter(pl.col("unit") == unit).collect() for name in ("metrics", "failures")}
     return {
         "unit": units.to_dicts()[0],
         "metrics": rows["metrics"].select("part", "metric", "value").sort("metric", "part").to_dicts(),
-        "failures": rows["failures"].select("attempt", "phase", "exception", "message", "traceback").sort("attempt").to_dicts(),
+        "failures": rows["failures"]
+        .select("attempt", "phase", "exception", "message", "traceback")
+        .sort("attempt")
+        .to_dicts(),
     }
 
 
 def _text(document: dict[str, Any]) -> str:
     blocks = [columns([[name, str(value)] for name, value in document["unit"].items() if value is not None])]
     if document["metrics"]:
-        blocks.append(columns([[f"{row['metric']} ({row['part']})", _number(row["value"])] for row in document["metrics"]]))
+        blocks.append(
+            columns([[f"{row['metric']} ({row['part']})", _number(row["value"])] for row in document["metrics"]])
+        )
     for failure in document["failures"]:
         blocks.append(
             f"attempt {failure['attempt']} failed in phase {failure['phase']}: {failure['exception']}: "

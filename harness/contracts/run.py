@@ -39,7 +39,5 @@ class Run(Protocol):
     ) -> Iterator[int]:
         """Yield 0..count-1; after each epoch step the schedule and record the curves (not on the clock)."""
 
-    def step(
-        self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None
-    ) -> None:
+    def step(self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None) -> None:
         """Take one optimiser step on the loss; `edit_gradients` runs between backward pass and step."""

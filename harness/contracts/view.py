@@ -84,7 +84,5 @@ class View:
     def _part(self, part: Part) -> Samples:
         if part not in self.reads:
             declared = ", ".join(sorted(self.reads)) or "no part at all"
-            raise UndeclaredRead(
-                f"method {self.method!r} read the {part} part, but it declares only: {declared}"
-            )
+            raise UndeclaredRead(f"method {self.method!r} read the {part} part, but it declares only: {declared}")
         return self.parts[part]

@@ -65,9 +65,7 @@ class TrainingRun:
                 schedule.step()
             self._record(model, rate)
 
-    def step(
-        self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None
-    ) -> None:
+    def step(self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None) -> None:
         """Take one optimiser step on the loss; `edit_gradients` runs between backward pass and step."""
         self._check()
         optimizer.zero_grad(set_to_none=True)

@@ -1,8 +1,8 @@
 """One object for everything that a unit has to say: `commits/<unit>.arrow`.
 
-The object is an Arrow file with a row per table: its name, and its rows as an Arrow stream with the table's explicit
-schema. A failed attempt is `commits/<unit>.<attempt>.failed.arrow` and never counts as done. The names alone are
-the set of units that need not run again.
+The object is an Arrow file with a row per table: its name, and its rows as an Arrow stream with the table's
+explicit schema. A failed attempt is `commits/<unit>.<attempt>.failed.arrow` and never counts as done. The
+names alone tell which units need not run again.
 """
 
 from __future__ import annotations
@@ -139,14 +139,12 @@ def _unpack(data: bytes) -> dict[str, pa.Buffer]:
 def _conform(files: Files, commit: Commit, table: str, stream: pa.Buffer) -> pa.Table:
     """Return the stored rows with today's columns; those of an older version lack the later ones."""
     rows = pa.ipc.open_stream(stream).read_all()
-    schema = SCHEMAS.get(table)
-    unknown = [table] if schema is None else [name for name in rows.column_names if name not in schema.names]
-    if schema is None or unknown:
-        where = files.where(commit.path)
-        raise SchemaMismatch(
-            f"{where} holds {table}.{unknown[0]}, unknown to this version; use the one that wrote it"
-        )
-    missing = [field for field in schema if field.name not in rows.column_names]
-    for field in missing:
-        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    schema = SCHEMAS.get(table, pa.schema([]))
+    for name in rows.column_names:
+        if name not in schema.names:
+            where = files.where(commit.path)
+            raise SchemaMismatch(f"{where} holds {table}.{name}, unknown here; use the version that wrote it")
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows.select(schema.names)

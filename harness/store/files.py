@@ -45,7 +45,7 @@ class Files:
 
     @classmethod
     def open(cls, uri: str, *, write: bool) -> Files:
-        """Resolve `uri` without touching what it names; raise `RootInvalid` if it cannot be a root."""
+        """Resolve `uri`, creating nothing; raise `RootInvalid` if it cannot be a root."""
         scheme, separator, _ = uri.partition("://")
         if not separator:
             path = os.path.abspath(os.path.expanduser(uri))
@@ -79,7 +79,7 @@ class Files:
         return f"{self.address}/{path}"
 
     def find(self, folder: str, suffix: str) -> list[File]:
-        """Return the files below `folder` whose name ends with `suffix`, by path; temporary ones never match."""
+        """Return the files below `folder` whose names end with `suffix`, by path; never temporary ones."""
         selector = fs.FileSelector(f"{self.base}/{folder}", recursive=True, allow_not_found=True)
         start = len(self.base) + 1
         found = (
@@ -139,14 +139,11 @@ class Files:
         if not self.local:
             yield
             return
-        import fcntl
-
-        descriptor = os.open(f"{self.base}/{folder}", os.O_RDONLY)
+        descriptor = self._lock(folder)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(descriptor)
+            os.close(descriptor)  # which unlocks it, as the end of the process does
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Return `function` of every item, in order; many requests at once where each is a round trip."""
@@ -154,6 +151,16 @@ class Files:
             return [function(item) for item in items]
         with ThreadPoolExecutor(REQUESTS) as pool:
             return list(pool.map(function, items))
+
+    def _lock(self, folder: str) -> int:
+        import fcntl
+
+        try:
+            descriptor = os.open(f"{self.base}/{folder}", os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise RootNotWritable(f"{self.where(folder)} cannot be locked: {one_line(error)}") from error
+        return descriptor
 
     def _ask(self, path: str, question: Callable[[], Result]) -> Result:
         """Return the answer; raise `RootInvalid` if the disk or the network does not give one."""
@@ -173,7 +180,7 @@ class Files:
     def _write_and_rename(self, path: str, data: bytes) -> None:
         target = f"{self.base}/{path}"
         _make_folder(os.path.dirname(target))
-        # Not beside the target: readers such as polars.scan_parquet(folder) refuse a folder with foreign files.
+        # Not beside the target: polars.scan_parquet(folder) refuses a folder with files of another kind.
         temporary = f"{self.base}/{path.partition('/')[0]}/.{uuid.uuid4().hex}.tmp"
         try:
             with open(temporary, "wb") as file:

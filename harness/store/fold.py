@@ -1,8 +1,8 @@
 """From commits to parts: a few large files instead of one small one per unit.
 
-The order makes an interruption at any moment harmless: parts first, those of `units` last, then the commits go. What
-is in a part and still in a commit is read once (`scan` drops repeated keys); a fold that is repeated with the same
-commits writes the same parts again.
+The order makes an interruption at any moment harmless: parts first, `units` last, then the commits go. What
+is in a part and still in a commit is read once (`scan` drops repeated keys); a fold that is repeated with
+the same commits writes the same parts again.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ def _group(read: Mapping[Commit, Mapping[str, pa.Table]]) -> Groups:
     """Return the rows by (table, folder), and there by the commit and attempt that they came from."""
     groups: dict[tuple[str, str], dict[str, pa.Table]] = defaultdict(dict)
     for commit, tables in read.items():
+        # With the attempt: a unit that finished twice is told by two parts, of which the newer is read.
         attempts = tables["units"]["attempt"].to_pylist() if "units" in tables else []
+        origin = f"{commit.name} {attempts}"
         for table, rows in tables.items():
             for folder, some in parts.split(table, rows):
-                groups[table, folder][f"{commit.name} {attempts}"] = some
+                groups[table, folder][origin] = some
     return groups
 
 

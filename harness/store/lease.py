@@ -39,9 +39,8 @@ class LeaseInfo:
         if self.host != socket.gethostname():
             return _now() - self.heartbeat < SILENCE
         if self.pid == os.getpid():
-            return (
-                self.started >= _LOADED
-            )  # older: a predecessor with the same number, as in a restarted container
+            # A lease from before this process is a predecessor's, as in a container that was restarted.
+            return self.started >= _LOADED
         return _process_exists(self.pid)
 
 
@@ -54,7 +53,7 @@ class Lease:
         self.info = info
 
     def beat(self) -> None:
-        """Say that this driver is alive: at most one write in 5 s. Raises `LeaseLost` if another one took over."""
+        """Say that this driver is alive (one write in 5 s); raise `LeaseLost` if another took over."""
         now = _now()
         if now - self.info.heartbeat < BEAT:
             return
@@ -99,7 +98,7 @@ def _acquire(files: Files, plan_id: str) -> Lease:
         if found is not None:
             raise LeaseHeld(f"plan {plan_id} is being run{_by(found)}; wait for it or stop it")
         _write(files, plan_id, info)
-    # An object store knows no locks: of two that both saw it free, the one that wrote first finds the other's name.
+    # An object store knows no locks: of two that both saw it free, the one that wrote first finds the other.
     if _read(files, plan_id) != info:
         raise LeaseHeld(f"plan {plan_id} is being run{_by(_read(files, plan_id))}; wait for it or stop it")
     return Lease(files, plan_id, info)
@@ -128,11 +127,9 @@ def _write(files: Files, plan_id: str, info: LeaseInfo) -> None:
 
 
 def _by(info: LeaseInfo | None) -> str:
-    return (
-        ""
-        if info is None
-        else f" by pid {info.pid} on {info.host} since {info.started:%Y-%m-%d %H:%M:%S} UTC"
-    )
+    if info is None:
+        return ""
+    return f" by pid {info.pid} on {info.host} since {info.started:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _process_exists(pid: int) -> bool:

@@ -31,20 +31,20 @@ FOLDERS = (commits.FOLDER, "tables", "models", documents.FOLDER, "reports")
 class Store:
     """All that is known below one root: commits, tables, models, plans and who runs them.
 
-    Made by `Store.open`. Rows are mappings from column to value, tables those of `SCHEMAS`. Whatever is written is
-    written whole or not at all; every error is a `StoreError` of one line.
+    Made by `Store.open`. Rows are mappings from column to value, tables those of `SCHEMAS`. Whatever is
+    written is written whole or not at all; every error is a `StoreError` of one line.
     """
 
     uri: str
-    _files: Files = field(repr=False)
+    _files: Files = field(repr=False, compare=False)
     _parts: Parts = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, uri: str | None = None, *, write: bool = False) -> Store:
         """Open a root: a folder, `file://`, `s3://` or `gs://`; by default `$HARNESS_ROOT`, or `runs`.
 
-        With `write`, its folders are created and a write is proved to work (`RootNotWritable`). Without, nothing is
-        created, every write is refused, and a root that does not exist reads as an empty one.
+        With `write`, its folders are created and a write is proved to work (`RootNotWritable`). Without,
+        nothing is created, every write is refused, and a root that does not exist reads as an empty one.
         """
         files = Files.open(uri or os.environ.get("HARNESS_ROOT") or "runs", write=write)
         if files.local and os.path.exists(files.base) and not os.path.isdir(files.base):
@@ -75,23 +75,25 @@ class Store:
         return scanning.attempts(self._files, self._parts)
 
     def fold(self, units: Collection[str] | None = None) -> int:
-        """Move commits (of `units`, or all) into the tables and return how many; harmless to interrupt and repeat.
+        """Move commits (of `units`, or all) into the tables and return how many.
 
-        One process at a time should fold a root: the one that holds the lease of the plan.
+        It may be interrupted at any moment and repeated; whoever reads meanwhile sees no difference.
         """
         return folding.fold(self._files, units)
 
     def scan(self, table: str) -> pl.LazyFrame:
-        """Return `table` with what is not yet folded, keys unique (the newest attempt wins), in no promised order.
+        """Return `table` with what is not yet folded; keys are unique, the newest attempt wins.
 
-        The columns are always all those of the schema. Raises `UnknownTable`, or `StoreCorrupt` for a damaged file.
+        The columns are always those of the schema, the order of the rows is not promised. A filter on
+        identity columns reaches the files. Raises `UnknownTable`, or `StoreCorrupt` for a damaged file.
         """
         return scanning.scan(self._files, self._parts, table)
 
     def replace(self, table: str, rows: pl.DataFrame, where: Mapping[str, str]) -> None:
-        """Make `rows` all that a view says about `where`, atomically: `{"study": name}` for attacks and rankings.
+        """Make `rows` all that `table` says about `where`, in one atomic step.
 
-        `pools` are replaced by dataset and pool, `costs` and `definitions` as a whole (`where` empty).
+        `where` is `{"study": name}` for attacks and rankings, dataset and pool for pools, and empty for
+        costs and definitions, which are replaced as a whole. Raises `InvalidRows`.
         """
         views.replace(self._files, table, rows, where)
 
@@ -126,8 +128,8 @@ class Store:
     def lease(self, plan_id: str) -> AbstractContextManager[Lease]:
         """Hold the right to run a plan inside a `with` block; raise `LeaseHeld` if a living driver has it.
 
-        A driver is taken for dead when its process on this host is gone, or when it is on another host and was
-        silent for 60 s; so call `Lease.beat` while working (it writes at most once in 5 s).
+        A driver is taken for dead when its process on this host is gone, or when it is on another host and
+        was silent for 60 s; so call `Lease.beat` while working (it writes at most once in 5 s).
         """
         return leases.lease(self._files, plan_id)
 

@@ -1,4 +1,4 @@
-"""From rows (mappings) to Arrow tables of the declared schema, refusing everything that would be lost silently."""
+"""From rows to Arrow tables of the declared schema, refusing everything that would be lost silently."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Rows = Mapping[str, Sequence[Row]]
 def to_table(table: str, rows: Sequence[Row]) -> pa.Table:
     """Return `rows` as an Arrow table of the schema of `table`; a column that a row does not name is null.
 
-    Raises `InvalidRows` for a column that the table does not have, a value of the wrong type (nothing is rounded or
-    parsed), a null in the key, and two rows with one key.
+    Raises `InvalidRows` for a column that the table does not have, a value of the wrong type (nothing is
+    rounded or parsed), a null in the key, and two rows with one key.
     """
     schema = schema_of(table)
     for name in {name for row in rows for name in row}:

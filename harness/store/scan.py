@@ -15,7 +15,7 @@ from harness.store.schemas import IDENTITY, KEYS, is_about_units, polars_schema
 def scan(files: Files, parts: Parts, table: str) -> pl.LazyFrame:
     """Return the rows of `table`; see `Store.scan`."""
     schema = polars_schema(table)
-    # Commits before parts: a fold that runs meanwhile writes parts before it deletes commits, so nothing is missed.
+    # Commits before parts: a fold writes parts before it deletes commits, so one that runs now hides nothing.
     pending = _pending(files, table)
     return _newest(table, pl.concat([parts.scan(table, schema), pending.lazy()]))
 

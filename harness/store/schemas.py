@@ -1,7 +1,7 @@
 """The tables of a root: explicit schemas, keys, partitions. The only place where a column is declared.
 
 Every table that is about a unit starts with the identity columns. A column may be added at the end of a table
-(older files read as null there); a column is never renamed, retyped or removed without raising SCHEMA_VERSION.
+(older files read as null there); none is renamed, retyped or removed without raising SCHEMA_VERSION.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
                 ("se", _float),
                 ("low", _float),
                 ("high", _float),
+                ("p_value", _float),  # two-sided, against the null floor
                 ("null_floor", _float),
+                ("realised_fpr", _float),
+                ("false_positives", _int),
                 ("n", _int),  # shadows
                 ("k_u", _int),  # observations per example, unlearned world
                 ("k_o", _int),  # observations per example, null world

@@ -1,7 +1,7 @@
 """A digest inside the file that it protects, so that one altered bit anywhere is noticed before any parsing.
 
-A writer leaves a mark with 64 zeros in the metadata at the end of a file; `seal` puts there the sha256 of the file
-as it was with the zeros. Parquet and Arrow files stay valid for every other reader.
+A writer leaves a mark with 64 zeros in the metadata at the end of a file; `seal` puts there the sha256 of the
+file as it was with the zeros. Parquet and Arrow files stay valid for every other reader.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ def is_ours(data: bytes) -> bool:
 
 
 def is_intact(data: bytes) -> bool:
-    """Say whether the digest after the last mark of `data` is that of the rest of the file."""
-    start = data.rfind(_MARK) + len(_MARK)
+    """Say whether `data` has a mark, and the digest after its last one is that of the rest of the file."""
+    mark = data.rfind(_MARK)
+    if mark < 0:
+        return False
+    start = mark + len(_MARK)
     end = start + len(_ZEROS)
     digest = hashlib.sha256(data[:start])
     digest.update(_ZEROS)

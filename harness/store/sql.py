@@ -1,7 +1,7 @@
 """SQL over the tables of a root, read-only.
 
-The SQL of polars can read any file and call out over http (`read_csv('/etc/passwd')`), so a statement is executed
-only if it is one SELECT whose every source is a known table or a name of its own WITH.
+The SQL of polars can read any file and call out over http (`read_csv('/etc/passwd')`), so a statement is
+executed only if it is one SELECT whose every source is a known table or a name of its own WITH.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from harness.store.schemas import SCHEMAS
 if TYPE_CHECKING:
     from sqlglot import exp
 
-# A second lock, on the text itself: it holds even where the two parsers should disagree about what a text means.
+# A second lock, on the text itself: it holds even where two parsers disagree about what a text means.
 _READER = re.compile(r"\bread_\w+", re.IGNORECASE)
 
 
 def query(store: Store, sql: str) -> pl.DataFrame:
     """Return the result of one SELECT over the tables of `store`.
 
-    Raises `QueryRefused` for anything else, for an unknown table (with the nearest name) and for a statement that
-    polars cannot execute; `StoreCorrupt` for a damaged file.
+    Raises `QueryRefused` for anything else, for an unknown table (with the nearest name) and for a statement
+    that polars cannot execute; `StoreCorrupt` for a damaged file.
     """
     names = _tables(sql)
     context = pl.SQLContext({name: store.scan(name) for name in names}, register_globals=False)
@@ -53,7 +53,7 @@ def _tables(sql: str) -> list[str]:
             raise QueryRefused(f"{source.this.sql()!r} is no table; known: {', '.join(SCHEMAS)}")
     sources = {_name(table) for table in statement.find_all(exp.Table)}
     for name in sorted(sources - own - SCHEMAS.keys()):
-        raise QueryRefused(f"no table {name!r}{did_you_mean(name, SCHEMAS)} (tables: {', '.join(SCHEMAS)})")
+        raise QueryRefused(f"no table {name!r}{did_you_mean(name, SCHEMAS)}")
     return sorted(sources & SCHEMAS.keys())
 
 

@@ -94,9 +94,7 @@ class Workbench:
 
     def original(self, unit: str) -> dict[str, Tensor]:
         """Return the weights of an original, on the device; they must not be changed."""
-        return _kept(
-            self._originals, unit, KEPT_ORIGINALS, lambda: self.store.load_model(unit, str(self.device))
-        )
+        return _kept(self._originals, unit, KEPT_ORIGINALS, lambda: self.store.load_model(unit, str(self.device)))
 
     def audited(self, unit: Unit) -> Audited:
         """Return the audit pools of a unit's farm, drawn from its data set."""

@@ -132,9 +132,7 @@ def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) ->
     return model
 
 
-def _population_mia(
-    evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, part: Part
-) -> float | None:
+def _population_mia(evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, part: Part) -> float | None:
     """Return the accuracy of the population attack, forget against a held-out part; None where it has no value.
 
     Where whole classes are forgotten the non-members are of the same classes, else class difficulty would pass for

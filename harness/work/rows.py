@@ -53,7 +53,7 @@ class Attempt:
 
 
 def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
-    """Return all rows of a unit that came to its end; a diverged model is a result, with null where nothing is computable."""
+    """Return all rows of a unit that came to its end; a diverged model is a result, null where it has no value."""
     status = "done" if _is_sound(outcome) else "diverged"
     unit_row = _unit_row(attempt, status) | {
         "work_seconds": outcome.seconds,
@@ -143,7 +143,8 @@ def _signal(attempt: Attempt, pool: str, signal: Signal) -> Row:
 
 
 def _is_sound(outcome: Outcome) -> bool:
-    phis = [found.phi for found in (*outcome.evaluations.values(), *outcome.signals.values())]
+    phis = [evaluation.phi for evaluation in outcome.evaluations.values()]
+    phis += [signal.phi for signal in outcome.signals.values()]
     return finite(outcome.model) and all(np.isfinite(phi).all() for phi in phis)
 
 

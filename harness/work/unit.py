@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.engine.device import prepare
-from harness.unit import Kind, Unit
+from harness.unit import KeepModels, Kind, Unit, keeps_model
 from harness.work.bench import Workbench
 from harness.work.farm import run_on_shadow, train_shadow
 from harness.work.kinds import Outcome, run_method, train_original
 from harness.work.rows import Attempt, failure_rows, result_rows
 
 Status = Literal["done", "diverged", "failed"]
-KeepModels = Literal["original", "none", "all"]
 
 
 def perform(unit: Unit, bench: Workbench, attempt: int = 1, keep_models: KeepModels = "original") -> Status:
@@ -50,7 +49,7 @@ def _outcome(attempt: Attempt) -> Outcome:
 
 def _keep(attempt: Attempt, outcome: Outcome, keep_models: KeepModels) -> str | None:
     """Save the weights before the commit, so that what is committed can always be started from."""
-    kind = attempt.unit.kind
-    if not kind.from_scratch and (keep_models != "all" or kind == Kind.TIMING or kind.of_farm):
+    unit = attempt.unit
+    if not (unit.kind.from_scratch or keeps_model(unit, keep_models)):
         return None
     return attempt.bench.store.save_model(attempt.unit.id, outcome.model.state_dict())

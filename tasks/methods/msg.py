@@ -80,9 +80,7 @@ class MSG:
             (-cross_entropy(model(images), labels)).backward()  # type: ignore[no-untyped-call]
 
 
-def reinitialise_smallest(
-    weight: Tensor, share: float, dampening: float, generator: torch.Generator
-) -> Tensor:
+def reinitialise_smallest(weight: Tensor, share: float, dampening: float, generator: torch.Generator) -> Tensor:
     """Redraw the round(share x n) weights of smallest |gradient| (Kaiming normal, fan out).
 
     Return the mask that multiplies the gradient, in the weight's shape: 1 where redrawn, else `dampening`.

@@ -23,9 +23,7 @@ class OneClass:
     def parse(cls, argument: str) -> Self:
         """Read a class id, a whole number from 0."""
         if not (argument.isascii() and argument.isdigit()):
-            raise InvalidScenario(
-                f"'class:{argument}': the class must be a whole number from 0, such as class:3"
-            )
+            raise InvalidScenario(f"'class:{argument}': the class must be a whole number from 0, such as class:3")
         return cls(int(argument))
 
     def __str__(self) -> str:

@@ -28,9 +28,7 @@ class Random:
         except ValueError:
             fraction = float("nan")
         if not 0 < fraction < 1:
-            raise InvalidScenario(
-                f"'random:{argument}': the fraction must lie between 0 and 1, such as random:0.1"
-            )
+            raise InvalidScenario(f"'random:{argument}': the fraction must lie between 0 and 1, such as random:0.1")
         return cls(fraction)
 
     def __str__(self) -> str:

@@ -64,7 +64,7 @@ def test_matches_names_globs_and_all() -> None:
 def test_scenarios_are_read_with_their_argument() -> None:
     assert str(registry.parse_scenario("random:0.10")) == "random:0.1"
     assert str(registry.parse_scenario("class:03")) == "class:3"
-    with pytest.raises(InvalidScenario, match="lacks its argument, such as random:0.1"):
+    with pytest.raises(InvalidScenario, match=r"lacks its argument, such as random:0\.1"):
         registry.parse_scenario("random")
     with pytest.raises(registry.UnknownName, match="did you mean 'random'"):
         registry.parse_scenario("randon:0.1")
@@ -105,9 +105,7 @@ def test_a_plugin_is_loaded_with_everything_inside_it(plugin: ModuleType) -> Non
     assert registry.find(METHODS, "from_elsewhere").source == "a plug-in"
 
 
-def test_an_installed_plugin_is_found_by_its_entry_point(
-    plugin: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_plugin_is_found_by_its_entry_point(plugin: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def entry_points(*, group: str) -> list[EntryPoint]:

@@ -33,9 +33,7 @@ def exact_phi(logits: list[float], label: int) -> float:
 
 @given(st.lists(st.floats(-90, 90, width=32), min_size=2, max_size=6), st.data())
 @settings(max_examples=60, deadline=None)
-def test_phi_is_the_log_odds_of_the_label_however_sure_the_model(
-    logits: list[float], data: st.DataObject
-) -> None:
+def test_phi_is_the_log_odds_of_the_label_however_sure_the_model(logits: list[float], data: st.DataObject) -> None:
     label = data.draw(st.integers(0, len(logits) - 1))
     found = signal(torch.tensor([logits], dtype=torch.float32), torch.tensor([label]))
     assert float(found) == pytest.approx(exact_phi(logits, label), rel=1e-12, abs=1e-9)

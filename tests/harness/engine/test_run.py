@@ -108,7 +108,9 @@ def test_observing_does_not_change_the_weights() -> None:
         next(layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)).eval()
         everything = torch.arange(tiny.COUNT)
         loop(
-            tiny.new_run(observe=(lambda m: {"all": evaluate(m, tiny.data(), everything).accuracy}) if observed else None),
+            tiny.new_run(
+                observe=(lambda m: {"all": evaluate(m, tiny.data(), everything).accuracy}) if observed else None
+            ),
             model,
         )
         return digest(model.state_dict())

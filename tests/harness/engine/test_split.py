@@ -40,9 +40,7 @@ def random_tenth(development: int, test: int = 10) -> Split:
     return split(labels, development, registry.parse_scenario("random:0.1"))
 
 
-@pytest.mark.parametrize(
-    ("development", "part", "first", "digest"), [(int(r[0]), r[1], r[2:7], r[7]) for r in ROWS]
-)
+@pytest.mark.parametrize(("development", "part", "first", "digest"), [(int(r[0]), r[1], r[2:7], r[7]) for r in ROWS])
 def test_indices_are_the_published_ones(development: int, part: str, first: list[str], digest: str) -> None:
     index = getattr(random_tenth(development), part)
     assert index[:5].tolist() == [int(text) for text in first]

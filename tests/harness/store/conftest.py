@@ -51,13 +51,16 @@ def _rows(
         "metrics": [same | {"part": part, "metric": "accuracy", "value": value} for part in ("val", "test")],
         "epochs": [same | {"epoch": epoch, "loss": value / (epoch + 1)} for epoch in range(3)],
         "signals": [
-            same | {"pool": "forget", "query": "identity", "phi": [value, -1.0], "member": [True, False], "n": 2},
+            same
+            | {"pool": "forget", "query": "identity", "phi": [value, -1.0], "member": [True, False], "n": 2},
             same | {"pool": "val", "query": "flip", "phi": [value] * 5, "member": [True] * 5, "n": 5},
         ],
     }
 
 
-def _failure(unit: str, *, attempt: int = 1, method: str | None = "finetune") -> dict[str, list[dict[str, object]]]:
+def _failure(
+    unit: str, *, attempt: int = 1, method: str | None = "finetune"
+) -> dict[str, list[dict[str, object]]]:
     same = _identity(unit, attempt, method, "digits")
     return {
         "units": [same | {"status": "failed", "started": STARTED}],
@@ -110,7 +113,11 @@ def _bucket() -> Store:
 @pytest.fixture
 def filled(store: Store) -> Store:
     """Three units of two methods, one of them folded already, and one failed attempt."""
-    rows: list[Rows] = [_rows("a" * 20), _rows("b" * 20, method="ct", value=0.25), _rows("c" * 20, value=0.125)]
+    rows: list[Rows] = [
+        _rows("a" * 20),
+        _rows("b" * 20, method="ct", value=0.25),
+        _rows("c" * 20, value=0.125),
+    ]
     store.commit("a" * 20, rows[0])
     store.fold()
     store.commit("b" * 20, rows[1])

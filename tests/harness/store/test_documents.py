@@ -26,7 +26,11 @@ def test_an_unknown_plan_names_the_nearest(store: Store) -> None:
 
 @pytest.mark.parametrize("plan_id", ["", "../x", ".hidden", "a/b", "a\nb"])
 def test_a_plan_id_is_a_file_name(store: Store, plan_id: str) -> None:
-    for use in (lambda: store.write_plan(plan_id, {}), lambda: store.read_plan(plan_id), lambda: store.lease_holder(plan_id)):
+    for use in (
+        lambda: store.write_plan(plan_id, {}),
+        lambda: store.read_plan(plan_id),
+        lambda: store.lease_holder(plan_id),
+    ):
         with pytest.raises(StoreError, match="is no plan id"):
             use()
 
@@ -35,5 +39,5 @@ def test_a_plan_id_is_a_file_name(store: Store, plan_id: str) -> None:
 def test_a_damaged_plan_is_named(root: Path, text: str) -> None:
     store = Store.open(str(root), write=True)
     (root / "studies" / "plan.json").write_text(text, encoding="latin-1")
-    with pytest.raises(StoreCorrupt, match="studies/plan.json is damaged"):
+    with pytest.raises(StoreCorrupt, match=r"studies/plan\.json is damaged"):
         store.read_plan("plan")

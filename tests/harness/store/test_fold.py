@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import os
 import shutil
@@ -50,28 +49,23 @@ class Disk:
             raise
         self.count += 1
 
-    def open_file(self, path: str, mode: str) -> io.BufferedWriter:
-        file = builtins.open(path, mode)
-        write = file.write
+    def open_file(self, path: str, mode: str) -> Torn:
+        self.step()
+        return Torn(self, path, mode)
 
-        class Torn:
-            """Half of the data reaches the disk when the process dies while writing."""
 
-            def __enter__(_) -> Torn:  # noqa: N805
-                return _
+class Torn(io.FileIO):
+    """Of a process that dies while writing, half of the data reaches the disk."""
 
-            def __exit__(_, *error: object) -> None:  # noqa: N805
-                file.close()
+    def __init__(self, disk: Disk, path: str, mode: str) -> None:
+        super().__init__(path, mode)
+        self._disk = disk
 
-            def write(_, data: bytes) -> None:  # noqa: N805
-                write(data[: len(data) // 2])
-                self.step()
-                write(data[len(data) // 2 :])
-
-            flush = file.flush
-            fileno = file.fileno
-
-        return Torn()
+    def write(self, data: bytes) -> int:
+        half = len(data) // 2
+        super().write(data[:half])
+        self._disk.step()
+        return half + super().write(data[half:])
 
 
 @pytest.fixture
@@ -205,7 +199,9 @@ def test_a_reader_that_lists_commits_before_they_are_folded_misses_nothing(
     assert content(reader) == expected
 
 
-def test_units_are_written_last_and_commits_go_after_them(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_are_written_last_and_commits_go_after_them(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[str] = []
     monkeypatch.setattr(files_module.Files, "write", lambda self, path, data: steps.append(f"write {path}"))
     monkeypatch.setattr(files_module.Files, "delete", lambda self, path: steps.append(f"delete {path}"))
@@ -223,7 +219,10 @@ def test_only_the_named_units_are_folded(filled: Store, content: Callable[[Store
 
 
 def test_many_commits_are_folded_in_batches(
-    store: Store, make_rows: Callable[..., Rows], content: Callable[[Store], Content], monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    make_rows: Callable[..., Rows],
+    content: Callable[[Store], Content],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fold_module, "BATCH", 3)
     for number in range(8):
@@ -257,5 +256,7 @@ def test_the_same_commits_make_the_same_parts(root: Path, make_rows: Callable[..
         for unit in ("a", "b"):
             store.commit(unit, make_rows(unit))
         store.fold()
-        paths.append({file.path: store._files.read(file.path) for file in store._files.find("tables", ".parquet")})
+        paths.append(
+            {file.path: store._files.read(file.path) for file in store._files.find("tables", ".parquet")}
+        )
     assert paths[0] == paths[1]

@@ -49,7 +49,8 @@ def test_a_plan_is_run_once_at_a_time(store: Store, clock: Clock) -> None:
     with store.lease("plan") as lease:
         assert store.lease_holder("plan") == lease.info
         assert (lease.info.host, lease.info.pid) == (socket.gethostname(), os.getpid())
-        held = rf"plan plan is being run by pid {os.getpid()} on {socket.gethostname()} since 2030-01-01 00:00:00 UTC"
+        who = f"pid {os.getpid()} on {socket.gethostname()}"
+        held = f"plan plan is being run by {who} since 2030-01-01 00:00:00 UTC; wait"
         with pytest.raises(LeaseHeld, match=held), store.lease("plan"):
             pass
         with store.lease("other"):
@@ -74,7 +75,13 @@ def test_a_lease_ends_when_its_block_fails(store: Store) -> None:
         (socket.gethostname(), os.getppid(), 500, 500, True),  # silent, but its process is there
         (socket.gethostname(), dead_pid(), 5, 0, False),
         (socket.gethostname(), os.getpid(), 0, 0, True),
-        (socket.gethostname(), os.getpid(), 10**9, 0, False),  # before this process: another one of this number
+        (
+            socket.gethostname(),
+            os.getpid(),
+            10**9,
+            0,
+            False,
+        ),  # before this process: another one of this number
     ],
 )
 def test_who_counts_as_alive(
@@ -90,7 +97,9 @@ def test_who_counts_as_alive(
             assert store.lease_holder("plan") == lease.info
 
 
-def test_a_beat_writes_at_most_once_in_5_seconds(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beat_writes_at_most_once_in_5_seconds(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with store.lease("plan") as lease:
         started, beats = lease.info.heartbeat, []
         for _ in range(24):
@@ -155,5 +164,5 @@ with Store.open({str(root)!r}, write=True).lease("plan"):
 @pytest.mark.parametrize("text", ["", "{}", '{"host": "h", "pid": "x", "started": "", "heartbeat": ""}'])
 def test_a_damaged_lease_is_named(store: Store, text: str) -> None:
     store._files.write("studies/plan.lease", text.encode())
-    with pytest.raises(StoreCorrupt, match="studies/plan.lease is damaged"), store.lease("plan"):
+    with pytest.raises(StoreCorrupt, match=r"studies/plan\.lease is damaged"), store.lease("plan"):
         pass

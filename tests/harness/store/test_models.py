@@ -72,10 +72,12 @@ def test_any_altered_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, d
     try:
         loaded = store.load_model("unit")
     except ModelCorrupt as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
+        message = str(error)
     else:  # padding of the header, or a synonym in its JSON
         assert digest(loaded) == digest(state())
+        return
+    assert str(path) in message
+    assert "\n" not in message
 
 
 def test_missing_weights_are_named(root: Path) -> None:

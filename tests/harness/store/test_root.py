@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from harness.store.files import Files
 from harness.store.parts import Parts
 
 
-def test_the_root_is_the_argument_or_the_environment_or_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_is_the_argument_or_the_environment_or_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HARNESS_ROOT", raising=False)
     assert Store.open().uri == str(tmp_path / "runs")
@@ -23,7 +26,9 @@ def test_the_root_is_the_argument_or_the_environment_or_runs(tmp_path: Path, mon
     assert Store.open().uri == str(tmp_path / "elsewhere")
     assert Store.open("here").uri == str(tmp_path / "here")
     assert Store.open(f"file://{tmp_path}/there").uri == str(tmp_path / "there")
-    assert Store.open("here").report_path("digits") == str(tmp_path / "here" / "reports" / "digits" / "index.html")
+    assert Store.open("here").report_path("digits") == str(
+        tmp_path / "here" / "reports" / "digits" / "index.html"
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -45,13 +50,20 @@ def test_reading_creates_nothing_and_writes_nothing(root: Path, make_rows: Calla
     for write in writes:
         with pytest.raises(RootNotWritable, match="opened for reading; open it with write=True"):
             write()
-    assert (store.committed(), store.attempts(), store.plans(), store.has_model("a")) == (set(), {}, [], False)
+    assert (store.committed(), store.attempts(), store.plans(), store.has_model("a")) == (
+        set(),
+        {},
+        [],
+        False,
+    )
     assert store.fold() == 0
     assert store.lease_holder("p") is None
     assert not root.exists()
 
 
-def test_a_root_that_cannot_be_written_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_that_cannot_be_written_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(RootNotWritable, match="file") as caught:
@@ -81,11 +93,18 @@ def test_a_root_that_does_not_answer_is_not_called_damaged() -> None:
     files = Files("s3://key:secret@bucket/runs", Silent(), "bucket/runs", writable=True)
     store = Store(files.uri, files, Parts(files))
     asks = (store.committed, store.attempts, store.plans, store.fold, lambda: store.scan("units"))
-    for ask in (*asks, lambda: store.read_plan("p"), lambda: store.load_model("a"), lambda: store.has_model("a")):
+    for ask in (
+        *asks,
+        lambda: store.read_plan("p"),
+        lambda: store.load_model("a"),
+        lambda: store.has_model("a"),
+    ):
         with pytest.raises(RootInvalid, match=r"^s3://bucket/runs/.* cannot be read: .*Connection refused$"):
             ask()
     for change in (lambda: store.write_plan("p", {}), lambda: store.drop_model("a")):
-        with pytest.raises(RootNotWritable, match=r"^s3://bucket/runs/.* cannot be (written|removed): .*refused$"):
+        with pytest.raises(
+            RootNotWritable, match=r"^s3://bucket/runs/.* cannot be (written|removed): .*refused$"
+        ):
             change()
 
 
@@ -104,6 +123,18 @@ def test_a_file_is_no_root(tmp_path: Path) -> None:
 def test_a_commit_to_an_object_store_is_one_object(bucket: Store, make_rows: Callable[..., Rows]) -> None:
     bucket.commit("a", make_rows("a"))
     assert [file.path for file in bucket._files.find("commits", "")] == ["commits/a.arrow"]
+
+
+def test_a_store_that_travels_reads_the_same_elsewhere(root: Path, make_rows: Callable[..., Rows]) -> None:
+    """Ray sends what it is given to other hosts; what this process has seen stays here."""
+    store = Store.open(str(root), write=True)
+    store.commit("a", make_rows("a"))
+    store.fold()
+    assert store.committed() == {"a"}
+    elsewhere = pickle.loads(pickle.dumps(store))
+    assert elsewhere == store
+    assert elsewhere._parts._seen == {}
+    assert elsewhere.committed() == {"a"}
 
 
 def test_quick_commands_pay_for_nothing_heavy() -> None:

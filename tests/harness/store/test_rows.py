@@ -18,7 +18,12 @@ def test_columns_that_are_not_named_are_null() -> None:
 
 
 def test_arrays_and_scalars_of_numpy_are_taken() -> None:
-    row = UNIT | {"pool": "val", "query": "identity", "phi": np.array([0.1, np.inf]), "member": np.array([True, False])}
+    row = UNIT | {
+        "pool": "val",
+        "query": "identity",
+        "phi": np.array([0.1, np.inf]),
+        "member": np.array([True, False]),
+    }
     table = to_table("signals", [row | {"n": np.int64(2), "seed": np.int32(3)}])
     stored = table.to_pylist()[0]
     assert stored["phi"] == [np.float32(0.1), np.inf]

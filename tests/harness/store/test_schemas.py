@@ -36,7 +36,17 @@ def test_every_table_can_be_written_in_some_way() -> None:
 def test_units_are_identified_alike_everywhere() -> None:
     about_units = {table for table in SCHEMAS if is_about_units(table)}
     assert about_units == {"units", "hyperparameters", "metrics", "epochs", "signals", "failures"}
-    assert IDENTITY == ("unit", "kind", "dataset", "scenario", "architecture", "method", "config", "seed", "attempt")
+    assert IDENTITY == (
+        "unit",
+        "kind",
+        "dataset",
+        "scenario",
+        "architecture",
+        "method",
+        "config",
+        "seed",
+        "attempt",
+    )
     for table in about_units:
         assert SCHEMAS[table].field("attempt").type == pa.int32()
         assert SCHEMAS[table].field("seed").type == pa.int64()

@@ -17,21 +17,21 @@ ANSWERED = {
         ("ct", 0.25),
         ("finetune", 0.3125),
     ],
-    "select u.unit, h.number from units u join hyperparameters h on u.unit = h.unit where h.name = 'lr' order by 1": [
+    "select u.unit, h.number from units u join hyperparameters h on u.unit = h.unit where h.name = 'lr'": [
         ("a" * 20, 0.5),
         ("b" * 20, 0.25),
         ("c" * 20, 0.125),
     ],
     "with best as (select unit from metrics where value > 0.2) select count(distinct unit) from best": [(2,)],
     "select count(*) from units where unit in (select unit from failures)": [(1,)],
-    "select status as s from units where status = 'failed' union select exception as s from failures order by s": [
+    "select status as s from units where status = 'failed' union select exception as s from failures": [
         ("RuntimeError",),
         ("failed",),
     ],
     "select n from (select n, method from signals) s where method = 'ct' order by n": [(2,), (5,)],
     "select phi[1] from signals where pool = 'forget' and method = 'ct'": [(0.25,)],
     "select median(value) from metrics": [(0.25,)],
-    "SELECT \"unit\" FROM \"failures\" -- a comment; with a semicolon\n;": [("d" * 20,)],
+    'SELECT "unit" FROM "failures" -- a comment; with a semicolon\n;': [("d" * 20,)],
     "select a.x from (values (1), (2)) as a(x)": [(1,), (2,)],
 }
 
@@ -58,7 +58,7 @@ REFUSED = [
     "select * from read_ndjson('{file}')",
     "select * from read_ipc('{file}')",
     "select * from '{file}'",
-    "select * from \"{file}\"",
+    'select * from "{file}"',
     "select * from generate_series(1, 3)",
     "select * from other.units",
     "select * from information_schema.tables",
@@ -90,9 +90,9 @@ REFUSED = [
 
 @pytest.mark.parametrize("sql", ANSWERED)
 def test_questions_are_answered_before_and_after_a_fold(filled: Store, sql: str) -> None:
-    assert query(filled, sql).rows() == ANSWERED[sql]
+    assert sorted(query(filled, sql).rows()) == sorted(ANSWERED[sql])
     filled.fold()
-    assert query(filled, sql).rows() == ANSWERED[sql]
+    assert sorted(query(filled, sql).rows()) == sorted(ANSWERED[sql])
 
 
 @pytest.mark.parametrize("second_lock", [True, False])
@@ -120,9 +120,10 @@ def test_the_file_of_these_tests_could_be_read_without_the_gate(tmp_path: Path) 
 
 
 def test_an_unknown_table_names_the_nearest_and_the_known(filled: Store) -> None:
-    with pytest.raises(QueryRefused, match="no table 'metric'; did you mean 'metrics'") as caught:
+    with pytest.raises(QueryRefused, match="no table 'metric'; did you mean 'metrics'"):
         query(filled, "select * from metric")
-    assert all(table in str(caught.value) for table in SCHEMAS)
+    with pytest.raises(QueryRefused, match=f"no table 'zzz'; known: {', '.join(sorted(SCHEMAS))}"):
+        query(filled, "select * from zzz")
 
 
 def test_only_the_named_tables_are_opened(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,12 @@ def test_a_piece_is_replaced_and_the_others_stay(store: Store) -> None:
 
 def test_a_view_without_pieces_is_replaced_whole(store: Store) -> None:
     for metric in ("accuracy", "loss"):
-        store.replace("definitions", pl.DataFrame({"metric": [metric], "unit": ["1"], "reference_value": [0.5]}), {})
-    assert store.scan("definitions").select("metric", "label", "reference_value").collect().rows() == [("loss", None, 0.5)]
+        store.replace(
+            "definitions", pl.DataFrame({"metric": [metric], "unit": ["1"], "reference_value": [0.5]}), {}
+        )
+    assert store.scan("definitions").select("metric", "label", "reference_value").collect().rows() == [
+        ("loss", None, 0.5)
+    ]
 
 
 def test_a_replacement_that_dies_leaves_the_old_piece(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,5 +78,9 @@ def test_pools_may_come_from_a_unit_or_be_replaced(store: Store, make_rows: Call
     pool = [{"dataset": "digits", "pool": "clean", "index": index, "label": 1} for index in range(3)]
     store.commit("u", {"units": make_rows("u")["units"], "pools": pool})
     store.fold()
-    store.replace("pools", pl.DataFrame(pool).with_columns(pool=pl.lit("canary")), {"dataset": "digits", "pool": "canary"})
+    store.replace(
+        "pools",
+        pl.DataFrame(pool).with_columns(pool=pl.lit("canary")),
+        {"dataset": "digits", "pool": "canary"},
+    )
     assert store.scan("pools").collect().height == 6

@@ -83,9 +83,7 @@ def test_every_optimiser_step_goes_through_the_run(method: str, architecture: st
 
 
 @every_case
-def test_depends_on_the_seed_and_the_declared_parts_alone(
-    method: str, architecture: str, scenario: str
-) -> None:
+def test_depends_on_the_seed_and_the_declared_parts_alone(method: str, architecture: str, scenario: str) -> None:
     index, reads = tiny.parts(scenario), METHODS[method].reads
     assert TEST not in reads
     hidden = torch.cat([positions for part, positions in index.items() if part not in reads])

@@ -85,9 +85,7 @@ def test_kept_weights_move_a_tenth_of_what_they_would_and_redrawn_weights_the_wh
     st.integers(0, 100),
 )
 @settings(max_examples=60, deadline=None)
-def test_mask_is_one_where_redrawn_and_a_tenth_elsewhere(
-    shape: tuple[int, ...], share: float, seed: int
-) -> None:
+def test_mask_is_one_where_redrawn_and_a_tenth_elsewhere(shape: tuple[int, ...], share: float, seed: int) -> None:
     draws = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(shape, generator=draws))
     weight.grad = torch.randn(shape, generator=draws)

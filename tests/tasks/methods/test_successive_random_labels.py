@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ Epoch = dict[int, int]
 
 
 @pytest.fixture(scope="module")
-def epochs() -> Iterator[list[Epoch]]:
+def epochs() -> list[Epoch]:
     """The label that each image (by position) was trained with, for each epoch of a long run."""
-    yield list(trained_labels())
+    return list(trained_labels())
 
 
 def trained_labels() -> Iterator[Epoch]:
@@ -71,7 +72,7 @@ def test_forget_labels_are_uniform_whatever_the_true_class(epochs: list[Epoch]) 
 
 def test_forget_labels_change_between_epochs(epochs: list[Epoch]) -> None:
     forget = tiny.even_parts()[FORGET].tolist()
-    stayed = [one[i] == two[i] for one, two in zip(epochs, epochs[1:], strict=False) for i in forget]
+    stayed = [one[i] == two[i] for one, two in pairwise(epochs) for i in forget]
     assert np.mean(stayed) == pytest.approx(1 / tiny.CLASSES, abs=0.03)
 
 

@@ -1,0 +1,159 @@
+"""Ids: the same everywhere and for ever, and different for every different question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.contracts.recipe import Recipe
+from harness.farm import FarmRef, PoolSpec
+from harness.unit import DatasetRef, Kind, Named, Unit
+
+ORIGINAL = Unit(
+    kind=Kind.ORIGINAL,
+    dataset=DatasetRef("digits", 1, "0123456789abcdef"),
+    scenario=Named("", 0),
+    architecture=Named("cnn_small", 1),
+    method=Named("original", 1),
+    recipe=Recipe(epochs=20, batch_size=64, lr=0.05),
+    seed=0,
+)
+TRIAL = replace(
+    ORIGINAL,
+    kind=Kind.UNLEARN,
+    dataset=DatasetRef("fashion_mnist", 1, "fedcba9876543210", 10_000),
+    scenario=Named("random:0.1", 1),
+    method=Named("finetune", 2),
+    recipe=Recipe(),
+    seed=3,
+    config="epochs=4,lr=0.01",
+    values={"lr": 0.01, "epochs": 4},
+    needs=(ORIGINAL.id,),
+)
+SHADOW = replace(
+    ORIGINAL,
+    kind=Kind.SHADOW_UNLEARN,
+    method=Named("msg", 1),
+    farm=FarmRef((PoolSpec("canary", 120, "random"), PoolSpec("clean", 120)), 1),
+    pool="canary",
+)
+UNITS = [ORIGINAL, TRIAL, SHADOW]
+GOLDEN = ["b36c3cceeba6d6fca221", "36760b3d01ac969ee6fc", "c082900f2fb24be07960"]
+"""Ids that results were stored under: where one changes, everything that was ever run is run again."""
+
+CANONICAL = (
+    '{"architecture":{"name":"cnn_small","version":1},"config":"default",'
+    '"dataset":{"count":0,"digest":"0123456789abcdef","name":"digits","version":1},"kind":"original",'
+    '"method":{"name":"original","version":1},"needs":[],'
+    '"recipe":{"batch_size":64,"epochs":20,"lr":0.05,"momentum":0.9,"precision":"fp32","schedule":"cosine",'
+    '"weight_decay":0.0005},"results_version":1,"scenario":{"name":"","version":0},"seed":0,"values":{}}'
+)
+
+CHANGES: list[dict[str, Any]] = [
+    {"kind": Kind.TIMING},
+    {"dataset": replace(TRIAL.dataset, name="mnist")},
+    {"dataset": replace(TRIAL.dataset, version=2)},
+    {"dataset": replace(TRIAL.dataset, digest="0" * 16)},
+    {"dataset": replace(TRIAL.dataset, count=0)},
+    {"scenario": Named("random:0.2", 1)},
+    {"scenario": Named("random:0.1", 2)},
+    {"architecture": Named("resnet18", 1)},
+    {"architecture": Named("cnn_small", 2)},
+    {"method": Named("ct", 2)},
+    {"method": Named("finetune", 1)},
+    {"recipe": replace(TRIAL.recipe, epochs=51)},
+    {"recipe": replace(TRIAL.recipe, batch_size=128)},
+    {"recipe": replace(TRIAL.recipe, lr=0.2)},
+    {"recipe": replace(TRIAL.recipe, momentum=0.8)},
+    {"recipe": replace(TRIAL.recipe, weight_decay=0.0)},
+    {"recipe": replace(TRIAL.recipe, schedule="constant")},
+    {"recipe": replace(TRIAL.recipe, precision="bf16")},
+    {"seed": 4},
+    {"config": "search:1"},
+    {"values": {"lr": 0.01, "epochs": 5}},
+    {"values": {"lr": 0.01}},
+    {"needs": ()},
+    {"needs": (ORIGINAL.id, ORIGINAL.id)},
+    {"farm": FarmRef(())},
+    {"farm": FarmRef((PoolSpec("canary", 120),))},
+    {"farm": FarmRef((PoolSpec("canary", 120, "random"),))},
+    {"farm": FarmRef((PoolSpec("canary", 120),), 1)},
+    {"pool": "canary"},
+]
+
+
+@pytest.mark.parametrize(("unit", "golden"), [*zip(UNITS, GOLDEN, strict=True)], ids=lambda v: str(v)[:20])
+def test_ids_are_the_golden_ones(unit: Unit, golden: str) -> None:
+    assert unit.id == golden
+
+
+def test_an_id_is_the_hash_of_the_canonical_json() -> None:
+    assert ORIGINAL.id == hashlib.sha256(CANONICAL.encode()).hexdigest()[:20]
+
+
+def test_every_change_gives_another_id() -> None:
+    changed = {replace(TRIAL, **change).id for change in CHANGES}
+    assert len(changed) == len(CHANGES)
+    assert TRIAL.id not in changed
+    assert {name for change in CHANGES for name in change} == {field.name for field in fields(Unit)}
+
+
+numbers = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5))
+
+
+@given(st.dictionaries(st.text(max_size=5), numbers, max_size=5), st.randoms())
+def test_the_order_of_values_does_not_matter_and_json_brings_the_unit_back(values: dict[str, Any], rng: Any) -> None:
+    unit = replace(TRIAL, values=values)
+    items = list(values.items())
+    rng.shuffle(items)
+    assert replace(TRIAL, values=dict(items)).id == unit.id
+    back = Unit.from_json(json.loads(json.dumps(unit.to_json())))
+    assert back == unit
+    assert back.id == unit.id
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=str)
+def test_a_stored_document_gives_the_same_unit(unit: Unit) -> None:
+    back = Unit.from_json(json.loads(json.dumps(unit.to_json(), sort_keys=True)))
+    assert back == unit
+    assert back.id == unit.id
+
+
+def test_ids_do_not_depend_on_the_process() -> None:
+    code = (
+        "import json, sys; from harness.unit import Unit;print(*(Unit.from_json(d).id for d in json.load(sys.stdin)))"
+    )
+    documents = json.dumps([unit.to_json() for unit in UNITS])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=documents,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+    )
+    assert done.stdout.split() == GOLDEN
+
+
+def test_the_columns_name_the_unit_for_a_reader() -> None:
+    assert TRIAL.columns() == {
+        "unit": TRIAL.id,
+        "kind": "unlearn",
+        "dataset": "fashion_mnist@10000",
+        "scenario": "random:0.1",
+        "architecture": "cnn_small",
+        "method": "finetune",
+        "config": "epochs=4,lr=0.01",
+        "seed": 3,
+    }
+    assert str(TRIAL) == "unlearn finetune (epochs=4,lr=0.01) on fashion_mnist@10000 random:0.1 cnn_small, seed 3"
+    assert str(ORIGINAL) == "original original on digits cnn_small, seed 0"

@@ -1,0 +1,88 @@
+"""What every registered architecture promises."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import registry
+from harness.contracts import ARCHITECTURES
+from harness.engine.models import count_parameters
+
+registry.load()
+CLASSES = 7
+
+
+@cache
+def built(name: str, channels: int = 3, size: int = 32) -> nn.Module:
+    torch.manual_seed(0)
+    return ARCHITECTURES[name].build(channels, size, CLASSES)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32)])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_gives_a_logit_for_every_class_and_a_gradient_for_every_weight(name: str, channels: int, size: int) -> None:
+    model = built(name, channels, size).train()
+    logits = model(torch.randn(4, channels, size, size))
+    assert logits.shape == (4, CLASSES)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_stem_blocks_and_head_are_there_and_run_from_input_to_output(name: str) -> None:
+    spec, model = ARCHITECTURES[name], built(name).eval()
+    order: list[str] = []
+    names = list(dict.fromkeys([*spec.stem, *spec.blocks, spec.head]))
+
+    def note(module_name: str) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            order.append(module_name)
+
+        model.get_submodule(module_name).register_forward_pre_hook(hook)
+
+    for module_name in names:
+        note(module_name)
+    with torch.no_grad():
+        model(torch.randn(2, 3, 32, 32))
+    assert order == names
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_head_is_the_linear_layer_that_gives_the_logits(name: str) -> None:
+    head = built(name).get_submodule(ARCHITECTURES[name].head)
+    assert isinstance(head, nn.Linear)
+    assert head.out_features == CLASSES
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_is_described_with_its_source(name: str) -> None:
+    spec = ARCHITECTURES[name]
+    assert spec.summary.endswith((".", ";")) or ":" in spec.summary
+    assert spec.source
+    assert spec.version >= 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "parameters"), [(2, 11_177_538), (5, 11_179_077), (10, 11_181_642), (100, 11_227_812)]
+)
+def test_resnet18_has_the_published_number_of_parameters(classes: int, parameters: int) -> None:
+    model = ARCHITECTURES["resnet18"].build(3, 32, classes)
+    assert count_parameters(model) == parameters
+    assert len(list(model.parameters())) == 62
+    assert sum(isinstance(layer, nn.Conv2d) for layer in model.modules()) == 20
+
+
+def test_resnet18_keeps_its_imagenet_stem_and_resnet18_cifar_does_not_shrink_small_images() -> None:
+    sizes = {}
+    for name in ("resnet18", "resnet18_cifar"):
+        with torch.no_grad():
+            model = built(name).eval()
+            x = model.maxpool(model.relu(model.bn1(model.conv1(torch.randn(1, 3, 32, 32)))))  # type: ignore[operator]
+            sizes[name] = tuple(x.shape)
+    assert sizes == {"resnet18": (1, 64, 8, 8), "resnet18_cifar": (1, 64, 32, 32)}
+    difference = count_parameters(built("resnet18")) - count_parameters(built("resnet18_cifar"))
+    assert difference == 64 * 3 * (7 * 7 - 3 * 3)

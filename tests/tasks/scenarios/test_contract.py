@@ -1,0 +1,87 @@
+"""What every registered scenario promises."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import registry
+from harness.contracts import SCENARIOS
+from harness.contracts.scenario import InvalidScenario, Scenario
+from tasks.scenarios.random import Random
+
+registry.load()
+EXAMPLES = [SCENARIOS[name].example for name in SCENARIOS]
+LABELS = np.random.default_rng(0).integers(0, 10, 400)
+
+
+def round_trip(scenario: Scenario) -> Scenario:
+    return registry.parse_scenario(str(scenario))
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_example_is_read_and_written_back(text: str) -> None:
+    scenario = registry.parse_scenario(text)
+    assert str(scenario) == text
+    assert round_trip(scenario) == scenario
+    scenario.check(10)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_retain_and_forget_divide_the_training_images_always_in_the_same_way(text: str) -> None:
+    retain, forget = registry.parse_scenario(text).divide(LABELS)
+    assert retain.dtype == forget.dtype == np.int64
+    assert sorted([*retain.tolist(), *forget.tolist()]) == list(range(400))
+    assert 0 < len(forget) < len(retain)
+    again = registry.parse_scenario(text).divide(LABELS.copy())
+    np.testing.assert_array_equal(again[0], retain)
+    np.testing.assert_array_equal(again[1], forget)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_forget_classes_are_those_of_the_forget_set_where_the_request_names_classes(text: str) -> None:
+    scenario = registry.parse_scenario(text)
+    _, forget = scenario.divide(LABELS)
+    if scenario.forget_classes:
+        assert set(LABELS[forget].tolist()) <= set(scenario.forget_classes)
+        assert len(forget) == np.isin(LABELS, scenario.forget_classes).sum()
+    else:
+        assert len(set(LABELS[forget].tolist())) > 1
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True))
+def test_two_fractions_never_share_a_text(fraction: float) -> None:
+    assert round_trip(Random(fraction)) == Random(fraction)
+
+
+@given(st.floats(0.01, 0.9), st.integers(2, 500))
+def test_a_random_share_is_rounded_up(fraction: float, count: int) -> None:
+    retain, forget = Random(fraction).divide(np.zeros(count, dtype=np.int64))
+    assert len(forget) == math.ceil(fraction * count)
+    assert len(retain) == count - len(forget)
+
+
+def test_a_class_is_all_its_images_and_no_other() -> None:
+    retain, forget = registry.parse_scenario("class:3").divide(LABELS)
+    assert set(LABELS[forget].tolist()) == {3}
+    assert 3 not in LABELS[retain]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["random:", "random:x", "random:0", "random:1", "random:-0.1", "random:nan", "class:", "class:-1", "class:x"],
+)
+def test_what_cannot_be_read_is_refused_with_an_example(text: str) -> None:
+    name = text.partition(":")[0]
+    with pytest.raises(InvalidScenario, match=f"'{text}'.*such as {SCENARIOS[name].example}"):
+        registry.parse_scenario(text)
+
+
+def test_a_class_that_is_not_there_is_refused() -> None:
+    registry.parse_scenario("class:9").check(10)
+    with pytest.raises(InvalidScenario, match="'class:10': the class must lie between 0 and 9"):
+        registry.parse_scenario("class:10").check(10)
