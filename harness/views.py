@@ -29,9 +29,7 @@ def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
     values = trials(store, plan.units)
     ranked = _rank(plan, values)
     if plan.study.farm is not None:
-        store.replace(
-            "attacks", attack_rows(plan.units, plan.study.farm, plan.study.name, store), {"study": plan.study.name}
-        )
+        store.replace("attacks", attacks(plan, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
     return {"report": report(plan, store, values, ranked)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import options
 from harness.cli.text import columns, duration, plural, size
+
+if TYPE_CHECKING:
+    from harness.farm import Farm
 
 
 @click.command()
@@ -56,7 +59,18 @@ def _document(study: str, root: str | None, workers: int) -> dict[str, Any]:
         "unpriced": cost.unpriced,
         "bytes": cost.bytes,
         "left_out": list(plan.left_out),
+        "audit": _power(plan.study.farm),
     }
+
+
+def _power(farm: Farm | None) -> dict[str, Any]:
+    """Return what each audit pool can show: the smallest leak, as an AUC, found with 80 % power at 5 %."""
+    from harness.attacks import expected_auc, smallest_detectable_effect
+
+    if farm is None:
+        return {}
+    smallest = {pool.name: smallest_detectable_effect(farm.shadows, pool.size) for pool in farm.ref.pools}
+    return {name: {"effect": effect, "auc": expected_auc(effect, farm.shadows)} for name, effect in smallest.items()}
 
 
 def _text(document: dict[str, Any], workers: int) -> str:
@@ -69,6 +83,7 @@ def _text(document: dict[str, Any], workers: int) -> str:
         "",
         f"price    {_price(document, workers)}",
         f"stored   about {size(document['bytes'])} more",
+        *(f"audit    pool {name} can show a leak from AUC {can['auc']:.3f} on" for name, can in document["audit"].items()),
         *(f"left out {line}" for line in document["left_out"]),
     ]
     return "\n".join(lines)
