@@ -140,10 +140,14 @@ def _by_shadows(releases: Releases, shadows: Releases, fprs: Sequence[float]) ->
 
 
 def _against_retrain(method: str, releases: Releases, retrained: Releases, fprs: Sequence[float]) -> list[Result]:
-    """Attack against null R. Retrain itself is put against other retrains: even pairs against odd pairs."""
+    """Attack against null R. Retrain itself is put against other retrains: even shadows against odd ones.
+
+    One of each pair on either side: leaving a pair out of the fit then takes as much from both. Whole pairs on one side
+    would make the side that a score belongs to the smaller one, and put the AUC of nothing below 0.5.
+    """
     unlearned = releases.inside
     if method == RETRAIN:
-        even = releases.pair % 2 == 0
+        even = releases.shadow % 2 == 0
         releases, retrained = releases.only(even), releases.only(~even)
         unlearned = np.ones_like(releases.inside)
     stacked = stack_retrains(releases.phi, unlearned, releases.pair, retrained.phi, retrained.pair)

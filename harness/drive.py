@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.contracts.catalog import DATASETS
+from harness.errors import HarnessError, did_you_mean
 from harness.planner import Plan, make_plan, with_needs
 from harness.store import Lease, Store
 from harness.study import Study, load_study
@@ -23,8 +24,8 @@ FOLD_UNITS, FOLD_SECONDS = 500, 30.0
 class Progress(Protocol):
     """Who is told how a run goes; `harness.cli.progress` draws it."""
 
-    def begin(self, plan: Plan, to_run: Sequence[Unit]) -> None:
-        """The plan is known, and what of it is still to run."""
+    def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None:
+        """The plan is known, what of it is to run now, and how many of its units were found finished."""
 
     def ended(self, unit: Unit, status: Status, seconds: float) -> None:
         """A unit has ended."""
@@ -36,7 +37,7 @@ class Progress(Protocol):
 class Silent:
     """Tell nobody."""
 
-    def begin(self, plan: Plan, to_run: Sequence[Unit]) -> None: ...
+    def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None: ...
     def ended(self, unit: Unit, status: Status, seconds: float) -> None: ...
     def finish(self) -> None: ...
 
@@ -59,6 +60,10 @@ class Summary:
         return not self.failed and not self.not_tried
 
 
+class NothingMatches(HarnessError):
+    """No unit of the plan is one that was asked for."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which units of a plan to run: columns that must match, and at most `limit` of them (0: all)."""
@@ -67,15 +72,28 @@ class Selection:
     limit: int = 0
 
     def choose(self, plan: Plan, remaining: Sequence[Unit]) -> list[Unit]:
-        """Return the chosen units that remain, and those that they need."""
-        chosen = [
-            unit
-            for unit in remaining
-            if all(str(unit.columns()[column]) == value for column, value in self.where.items())
-        ]
+        """Return the chosen units that remain, and those that they need.
+
+        Raises `NothingMatches` where the plan has no such unit at all, run or not.
+        """
+        if not any(map(self._matches, plan.units.values())):
+            raise NothingMatches(self._nothing(plan))
+        chosen = list(filter(self._matches, remaining))
         chosen = chosen[: self.limit] if self.limit else chosen
         wanted = {unit.id for unit in with_needs(plan, chosen)}
         return [unit for unit in remaining if unit.id in wanted]
+
+    def _matches(self, unit: Unit) -> bool:
+        return all(str(unit.columns()[column]) == value for column, value in self.where.items())
+
+    def _nothing(self, plan: Plan) -> str:
+        """Say which value no unit has; where each is there for itself, that they do not go together."""
+        for column, value in self.where.items():
+            there = {str(unit.columns()[column]) for unit in plan.units.values()}
+            if value not in there:
+                return f"no unit of {plan.id} has {column}={value}{did_you_mean(value, there)}"
+        together = " and ".join(f"{column}={value}" for column, value in self.where.items())
+        return f"no unit of {plan.id} has {together} at once"
 
 
 def run(
@@ -140,6 +158,7 @@ class _Ledger:
 
     def __init__(self, plan: Plan, store: Store, lease: Lease, progress: Progress) -> None:
         self.plan, self.store, self.lease, self.progress = plan, store, lease, progress
+        self.cached = len(plan.units.keys() & store.committed())
         self.ran: Counter[Status] = Counter()
         self.failed: list[Unit] = []
         self._unfolded = 0
@@ -149,7 +168,7 @@ class _Ledger:
         """Run the units and fold what they leave, also when interrupted."""
         from harness.local import run_units
 
-        self.progress.begin(self.plan, units)
+        self.progress.begin(self.plan, units, self.cached)
         self._ended_at = time.monotonic()
         try:
             run_units(
@@ -189,5 +208,5 @@ class _Ledger:
     def summary(self, units: Sequence[Unit], seconds: float, views: Mapping[str, Path]) -> Summary:
         """Return how the run ended."""
         ended = sum(self.ran.values())
-        cached = len(self.plan.units) - len(units)
-        return Summary(self.plan, dict(self.ran), cached, len(units) - ended, tuple(self.failed), seconds, views)
+        not_tried = len(units) - ended
+        return Summary(self.plan, dict(self.ran), self.cached, not_tried, tuple(self.failed), seconds, views)

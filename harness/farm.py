@@ -63,17 +63,22 @@ class Pool:
     trained_labels: NDArray[np.int64]
 
 
+def check_size(ref: FarmRef, count: int) -> None:
+    """Raise `PoolsTooLarge` where the pools would take more than half of `count` training images."""
+    wanted = sum(spec.size for spec in ref.pools)
+    if wanted > count // 2:
+        raise PoolsTooLarge(
+            f"audit pools of {wanted} images; at most half of the {count} training images may be audited"
+        )
+
+
 def draw_pools(ref: FarmRef, labels: NDArray[np.int64], classes: int) -> dict[str, Pool]:
     """Return the pools of a farm by name, from the labels [n] of the training data.
 
     Pools are disjoint. Random labels are uniform over the wrong ones. Raises `PoolsTooLarge` where the pools would
     take more than half of the training data.
     """
-    wanted = sum(spec.size for spec in ref.pools)
-    if wanted > len(labels) // 2:
-        raise PoolsTooLarge(
-            f"audit pools of {wanted} images; at most half of the {len(labels)} training images may be audited"
-        )
+    check_size(ref, len(labels))
     rng = np.random.default_rng([ref.seed, _POOLS])
     order, start, pools = rng.permutation(len(labels)), 0, {}
     for spec in ref.pools:

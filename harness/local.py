@@ -19,10 +19,6 @@ class TimeLimit(Exception):
     """A unit took longer than its limit."""
 
 
-class NeedFailed(Exception):
-    """A unit was not tried because one that it needs has failed."""
-
-
 class Draining:
     """What a first Ctrl-C asks for: finish the unit at hand if it takes no more than five seconds, then stop."""
 

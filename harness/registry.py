@@ -45,8 +45,10 @@ def load(plugins: tuple[str, ...] = ()) -> None:
     for name in (*(point.module for point in entry_points(group=ENTRY_POINTS)), *plugins):
         try:
             _import_all(importlib.import_module(name))
-        except ImportError as error:
-            raise PluginMissing(f"plugin {name!r} cannot be imported: {error}") from error
+        except HarnessError:
+            raise
+        except Exception as error:  # whatever the code of others does when it is imported
+            raise PluginMissing(f"plugin {name!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _import_all(package: ModuleType) -> None:

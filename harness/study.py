@@ -16,14 +16,29 @@ from harness.contracts.dataset import DatasetSpec
 from harness.contracts.method import MethodSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
+from harness.engine.split import subset_development, train_and_val
 from harness.errors import HarnessError, did_you_mean
-from harness.farm import Farm, FarmRef, Labels, PoolSpec
+from harness.farm import Farm, FarmRef, Labels, PoolSpec, check_size
 from harness.unit import DEFAULT, DatasetRef, KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
 Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time"]
 T = TypeVar("T")
 R = TypeVar("R")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+PLAIN = {
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "string_type": "must be a text",
+    "string_pattern_mismatch": "must consist of letters, digits, - and _",
+    "too_short": "must hold at least one entry",
+}
+"""What pydantic says in words of Python, by the type of its error."""
+SHOWN_CHARACTERS = 60
+"""A wrong value is shown if it is no longer than this."""
 
 
 class RecipeOverrides(BaseModel):
@@ -33,9 +48,9 @@ class RecipeOverrides(BaseModel):
 
     epochs: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     schedule: Literal["cosine", "constant"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
 
@@ -54,14 +69,14 @@ class FarmFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    shadows: Annotated[int, Field(ge=0, multiple_of=2)] = 0
+    shadows: Annotated[int, Field(ge=0, le=100_000, multiple_of=2)] = 0
     retrains: Annotated[int, Field(ge=0, multiple_of=2)] | None = None
-    pools: Annotated[dict[str, PoolFile], Field(min_length=1)] = {
+    pools: Annotated[dict[Name, PoolFile], Field(min_length=1)] = {
         "canary": PoolFile(size=120, labels="random"),
         "clean": PoolFile(size=120),
     }
     levels: Annotated[list[Literal["L0", "L1", "L2"]], Field(min_length=1)] = ["L0", "L1", "L2"]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     def resolve(self) -> Farm | None:
         """Return the farm; by default half of the shadows, in whole pairs, are also retrained."""
@@ -69,7 +84,7 @@ class FarmFile(BaseModel):
             return None
         pools = tuple(PoolSpec(name, pool.size, pool.labels) for name, pool in self.pools.items())
         retrains = self.shadows // 4 * 2 if self.retrains is None else self.retrains
-        return Farm(FarmRef(pools, self.seed), self.shadows, min(retrains, self.shadows), tuple(self.levels))
+        return Farm(FarmRef(pools, self.seed), self.shadows, retrains, tuple(self.levels))
 
 
 class StudyFile(BaseModel):
@@ -77,13 +92,13 @@ class StudyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
+    name: Name
     question: str = ""
     datasets: Annotated[list[str], Field(min_length=1)]
     architectures: Annotated[list[str], Field(min_length=1)]
     scenarios: Annotated[list[str], Field(min_length=1)]
     methods: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] | Literal["all"]
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[int], Field(min_length=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[Seed], Field(min_length=1)] = 1
     recipe: RecipeOverrides = RecipeOverrides()
     farm: FarmFile = FarmFile()
     measures: Annotated[list[Measure], Field(min_length=1)] = [
@@ -93,7 +108,7 @@ class StudyFile(BaseModel):
         "ulira",
         "run_time",
     ]
-    time_limit: Annotated[float, Field(gt=0)] = 3600.0
+    time_limit: Annotated[float, Field(gt=0, le=1e8)] = 3600.0
     keep_models: KeepModels = "original"
 
 
@@ -161,15 +176,19 @@ def _read(path: Path) -> tuple[YamlFile, StudyFile]:
 def _first_mistake(file: YamlFile, error: ValidationError) -> InvalidFile:
     """Return the mistake that stands first in the file, in one line."""
     mistakes = [(_real_key(file.content, e["loc"]), e) for e in error.errors()]
-    key, first = min(mistakes, key=lambda item: (file.line(item[0]), -len(item[0])))
+    keys = [key for key, _ in mistakes]
+    # Of a choice (a list, or `all`) pydantic reports every branch: the one that came deepest is the one that was meant.
+    meant = [(key, e) for key, e in mistakes if not any(k[: len(key)] == key != k for k in keys)]
+    key, first = min(meant, key=lambda item: file.line(item[0]))
     if first["type"] == "extra_forbidden":
         known = _known_keys(key)
         return file.error(key, f"unknown key{did_you_mean(str(key[-1]), known)}")
     if first["type"] == "missing":
         return file.error(key, "the key is missing")
     found = first["input"]
-    shown = f", not {found!r}" if isinstance(found, str | int | float | bool) else ""
-    return file.error(key, f"{first['msg'][0].lower()}{first['msg'][1:]}{shown}")
+    shown = f", not {found!r}" if found is not None and len(repr(found)) <= SHOWN_CHARACTERS else ""
+    text = PLAIN.get(first["type"]) or first["msg"][0].lower() + first["msg"][1:]
+    return file.error(key, f"{text}{shown}")
 
 
 def _known_keys(key: Key) -> Iterable[str]:
@@ -210,11 +229,27 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         methods=methods,
         seeds=tuple(dict.fromkeys(seeds)),
         recipe=raw.recipe,
-        farm=raw.farm.resolve() if "ulira" in raw.measures else None,
+        farm=_farm(file, raw, datasets),
         measures=tuple(raw.measures),
         time_limit=raw.time_limit,
         keep_models=raw.keep_models,
     )
+
+
+def _farm(file: YamlFile, raw: StudyFile, datasets: Iterable[DatasetRef]) -> Farm | None:
+    farm = raw.farm.resolve() if "ulira" in raw.measures else None
+    if farm is None:
+        return None
+    if farm.retrains > farm.shadows:
+        raise file.error(("farm", "retrains"), f"must be at most the {farm.shadows} shadows, not {farm.retrains}")
+    for dataset in datasets:
+        spec = DATASETS[dataset.name]
+        development = subset_development(spec.development, spec.development + spec.test, dataset.count)
+        try:
+            check_size(farm.ref, len(train_and_val(development)[0]))
+        except HarnessError as error:
+            raise file.error(("farm", "pools"), f"{error} on {dataset.label}") from error
+    return farm
 
 
 def _each(file: YamlFile, key: str, entries: Iterable[T], resolve: Callable[[T], Iterable[R]]) -> tuple[R, ...]:
@@ -224,8 +259,17 @@ def _each(file: YamlFile, key: str, entries: Iterable[T], resolve: Callable[[T],
         try:
             found += [thing for thing in resolve(entry) if thing not in found]
         except HarnessError as error:
-            raise file.error((key, position), str(error)) from error
+            inside = error.key if isinstance(error, _Inside) else ()
+            raise file.error((key, position, *inside), str(error)) from error
     return tuple(found)
+
+
+class _Inside(HarnessError):
+    """A mistake in a part of an entry, at a key path below it."""
+
+    def __init__(self, key: Key, error: HarnessError) -> None:
+        super().__init__(str(error))
+        self.key = key
 
 
 def _dataset(text: str) -> list[DatasetRef]:
@@ -256,6 +300,16 @@ def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
     return str(scenario)
 
 
+def _checked(spec: MethodSpec, values: Mapping[str, Any]) -> dict[str, Value]:
+    checked: dict[str, Value] = {}
+    for name, value in values.items():
+        try:
+            checked |= spec.checked({name: value})
+        except HarnessError as error:
+            raise _Inside((spec.name, name), error) from error
+    return checked
+
+
 def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iterable[str]) -> list[MethodChoice]:
     if isinstance(entry, str):
         by_name = entry in METHODS or (entry != "all" and not any(sign in entry for sign in "*?["))
@@ -265,12 +319,9 @@ def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iter
     else:
         ((name, values),) = entry.items()
         spec = registry.find(METHODS, name)
-        checked = spec.checked(values or {})
-        config = ",".join(
-            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in sorted(checked.items())
-        )
-        choices = [MethodChoice(spec, config or DEFAULT, tuple(sorted(checked.items())))]
+        checked = sorted(_checked(spec, values or {}).items())
+        config = ",".join(f"{key}={str(value).removesuffix('.0')}" for key, value in checked)
+        choices = [MethodChoice(spec, config or DEFAULT, tuple(checked))]
     for choice in choices:
         for scenario in scenarios:
             if choice.by_name and not choice.spec.supports(scenario.partition(":")[0]):

@@ -9,6 +9,7 @@ import polars as pl
 
 from harness.audit import attack_rows
 from harness.contracts.catalog import DATASETS
+from harness.errors import HarnessError
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.metrics import usable
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 SHOWN = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
 """Metrics that are ranked by themselves and do not enter the overall rank."""
+
+
+class NothingRan(HarnessError):
+    """A view was asked for before any unit of the study ran."""
+
+
+def refuse_empty(plan: Plan, store: Store) -> None:
+    """Raise `NothingRan` unless a root holds at least one finished unit of a plan."""
+    if store.committed().isdisjoint(plan.units):
+        raise NothingRan(f"nothing of plan {plan.id} is in {store.uri}; run the study first")
 
 
 def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
@@ -48,7 +59,16 @@ def attacks(plan: Plan, store: Store) -> pl.DataFrame:
 
 def _rank(plan: Plan, values: pl.DataFrame) -> pl.DataFrame:
     classes = {dataset.label: DATASETS[dataset.name].classes for dataset in plan.study.datasets}
-    return rank(values, study=plan.study.name, also=SHOWN, usable=usable(values, classes))
+    accuracy = _accuracy_metric(values)
+    metrics = (accuracy, "indiscernibility_val")
+    return rank(values, study=plan.study.name, metrics=metrics, also=SHOWN, usable=usable(values, classes))
+
+
+def _accuracy_metric(values: pl.DataFrame) -> str:
+    """Rank by retention deviation, unless a retrain's accuracy is 0 somewhere (a forgotten class): its ratio is then
+    undefined, and the plain gap to retrain ranks instead."""
+    undefined = values.filter(pl.col("flag").str.contains("accuracy_forget is 0", literal=True))
+    return "retention_deviation" if undefined.is_empty() else "gap_to_retrain"
 
 
 def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame) -> Path:

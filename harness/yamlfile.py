@@ -10,10 +10,21 @@ import yaml
 from harness.errors import HarnessError
 
 Key = tuple[str | int, ...]
+KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class InvalidFile(HarnessError):
     """Something in a YAML file is wrong; the message begins with file:line:key."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Gives every value that cannot be made, such as the 13th month of a date, its place in the file."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from error
 
 
 class YamlFile:
@@ -23,8 +34,8 @@ class YamlFile:
         self.path = path
         try:
             text = path.read_text("utf-8")
-            self._root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.content: Any = yaml.safe_load(text)
+            self._root = yaml.compose(text, Loader=_Loader)
+            self.content: Any = yaml.load(text, Loader=_Loader)
         except OSError as error:
             raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -32,9 +43,14 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise InvalidFile(f"{path}:{line}: not valid YAML: {error.problem}") from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise InvalidFile(f"{path}:{line}: the character #x{error.character:02x} is not allowed") from error
+        except RecursionError as error:
+            raise InvalidFile(f"{path}:1: not a study: its values are nested too deeply") from error
         if not isinstance(self.content, dict):
             raise InvalidFile(f"{path}:1: a study is a mapping of keys to values")
-        self._refuse_repeated_keys(self._root, ())
+        self._check_keys(self._root, (), set())
 
     def line(self, key: Key) -> int:
         """Return the line of the value at a key path such as ("methods", 2, "alpha"), or of its nearest parent."""
@@ -58,15 +74,24 @@ class YamlFile:
         name = ".".join(str(part) for part in key)
         return InvalidFile(f"{self.path}:{self.line(key)}: {name}: {message}")
 
-    def _refuse_repeated_keys(self, node: yaml.Node | None, key: Key) -> None:
+    def _check_keys(self, node: yaml.Node | None, key: Key, visited: set[int]) -> None:
+        """Refuse keys that are no texts, and keys given twice; an anchored node is visited once."""
+        if id(node) in visited:
+            return
+        visited.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             for position, value in enumerate(node.value):
-                self._refuse_repeated_keys(value, (*key, position))
+                self._check_keys(value, (*key, position), visited)
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for name, value in node.value:
+                inner = (*key, str(name.value))
+                if name.tag not in KEY_TAGS:
+                    raise self._error_at(name, inner, "a key must be a text; put it in quotes")
                 if name.value in seen:
-                    line = name.start_mark.line + 1
-                    raise InvalidFile(f"{self.path}:{line}: {name.value}: the key is given twice; keep one")
+                    raise self._error_at(name, inner, "the key is given twice; keep one")
                 seen.add(name.value)
-                self._refuse_repeated_keys(value, (*key, name.value))
+                self._check_keys(value, inner, visited)
+
+    def _error_at(self, node: yaml.Node, key: Key, message: str) -> InvalidFile:
+        return InvalidFile(f"{self.path}:{node.start_mark.line + 1}: {'.'.join(map(str, key))}: {message}")

@@ -53,9 +53,14 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="unlearning-harness", message="%(version)s")
-def group() -> None:
+@click.pass_context
+def group(ctx: click.Context) -> None:
     """Evaluate machine unlearning at scale: one study file in, a ranking with uncertainty out.
 
     \b
@@ -63,6 +68,8 @@ def group() -> None:
     harness plan my_study.yaml              what would run, and what it costs
     harness query "select * from units"     ask the tables
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ class Live:
         self._cached = self._failed = 0
         self._begun = self._told = time.monotonic()
 
-    def begin(self, plan: Plan, to_run: Sequence[Unit]) -> None:
+    def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None:
         """Note what is to run."""
         self._left = Counter(_cost_class(unit) for unit in to_run)
-        self._cached = len(plan.units) - len(to_run)
+        self._cached = cached
         self._begun = self._told = time.monotonic()
         if to_run:
             self._tell(f"{plan.id}: {len(to_run)} units to run, {self._cached} cached")

@@ -24,9 +24,11 @@ def command(study: str, root: str | None, as_json: bool) -> None:
     from harness.planner import make_plan
     from harness.store import Store
     from harness.study import load_study
-    from harness.views import rankings
+    from harness.views import rankings, refuse_empty
 
-    frame = rankings(make_plan(load_study(study)), Store.open(root))
+    plan, store = make_plan(load_study(study)), Store.open(root)
+    refuse_empty(plan, store)
+    frame = rankings(plan, store)
     if as_json:
         click.echo(frame.write_json())
         return

@@ -19,7 +19,8 @@ def command(study: str, root: str | None) -> None:
     from harness.planner import make_plan
     from harness.store import Store
     from harness.study import load_study
-    from harness.views import rebuild
+    from harness.views import rebuild, refuse_empty
 
     plan = make_plan(load_study(study))
+    refuse_empty(plan, Store.open(root))
     click.echo(rebuild(plan, Store.open(root, write=True))["report"])

@@ -16,7 +16,8 @@ from harness.views import title_line
 
 SHOWN = {
     "accuracy_test": "test acc",
-    "retention_deviation": "gap to retrain",
+    "retention_deviation": "RetDev",
+    "gap_to_retrain": "gap to retrain",
     "population_mia_val": "population MIA",
     "time_ratio": "time / retrain",
 }

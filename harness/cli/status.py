@@ -23,18 +23,22 @@ def command(study: str | None, root: str | None, as_json: bool) -> None:
     harness status
     harness status digits --root /data/runs
     """
-    from harness.store import Store
+    from harness.errors import did_you_mean
+    from harness.store import Store, UnknownPlan
 
     store = Store.open(root)
     committed, attempts = store.committed(), store.attempts()
     plans = [store.read_plan(plan) for plan in store.plans()]
     rows = [_row(store, plan, committed, attempts) for plan in plans if study in (None, plan["study"], plan["id"])]
+    if study and not rows:
+        known = {str(plan["study"]) for plan in plans}
+        raise UnknownPlan(f"no study {study!r} in {store.uri}{did_you_mean(study, known)}")
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
         click.echo(columns([[str(value) for value in row.values()] for row in rows], list(rows[0])))
     else:
-        click.echo(f"no study{f' {study!r}' if study else ''} in {store.uri}; begin one with: harness run digits")
+        click.echo(f"no study in {store.uri}; begin one with: harness run digits")
 
 
 def _row(store: Any, plan: dict[str, Any], committed: set[str], attempts: dict[str, int]) -> dict[str, Any]:

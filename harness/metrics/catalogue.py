@@ -78,11 +78,12 @@ def _retention() -> None:
     define(
         "gap_to_retrain",
         label="gap to retrain",
-        what=f"the metric retention_deviation under the name that the summary uses: {_RETENTION_DEVIATION}",
+        what="mean of |accuracy - retrain's accuracy| over retain, forget and test: as retention deviation, but "
+        "defined also where retrain's forget accuracy is 0 (a forgotten class); per seed, then averaged",
         direction="lower",
         reference="0: retrain",
-        unit="sum of three ratios",
-        source=DEEP_UNLEARN,
+        unit="fraction",
+        source="this harness",
         reference_value=0.0,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import polars as pl
@@ -78,9 +78,6 @@ def definition(metric: str) -> Definition:
 
 def frame() -> pl.DataFrame:
     """Return the `definitions` table: one row per metric, `reference_value` null where it is not fixed."""
-    rows = [asdict(one) for one in DEFINITIONS.values()]
-    schema = {
-        field.name: pl.Float64() if field.name == "reference_value" else pl.String()
-        for field in fields(Definition)
-    }
-    return pl.DataFrame(rows, schema=schema)
+    names = ("metric", "label", "what", "direction", "reference", "reference_value", "unit", "source")
+    schema = {name: pl.Float64() if name == "reference_value" else pl.String() for name in names}
+    return pl.DataFrame([asdict(one) for one in DEFINITIONS.values()], schema=schema)

@@ -58,7 +58,8 @@ def derive(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
     )
     seconds = _seconds(trials, _timings(units, metrics))
     time_ratio = _against_retrain(_on_one_device(seconds), "time_ratio")
-    tables = [base, ratios, _retention_deviation(ratios), _indiscernibility(base), seconds, time_ratio]
+    gaps = [_retention_deviation(ratios), _gap_to_retrain(base)]
+    tables = [base, ratios, *gaps, _indiscernibility(base), seconds, time_ratio]
     rows = pl.concat([table.select(COLUMNS) for table in (*tables, _run_time_efficiency(time_ratio))])
     return rows.sort(*TRIAL, "metric")
 
@@ -125,6 +126,14 @@ def _only(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
 
 def _against_retrain(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Divide each value by retrain's of the same cell and seed; `rows` hold one metric."""
+    joined, reason = _beside_retrain(rows)
+    is_zero = pl.when(pl.col("retrain") == 0).then(pl.lit("retrain's ") + pl.col("metric") + pl.lit(" is 0"))
+    ratio = pl.col("value") / pl.col("retrain")
+    return _cleared(joined.with_columns(flag=pl.coalesce(reason, is_zero), value=ratio, metric=pl.lit(name)))
+
+
+def _beside_retrain(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Expr]:
+    """Add `retrain`, its value in the same cell and seed; also return why the two cannot be compared, if so."""
     retrain = rows.filter(pl.col("method") == RETRAIN).select(
         *_RETRAIN_OF_SEED, retrain="value", retrain_flag="flag", found=True
     )
@@ -136,19 +145,25 @@ def _against_retrain(rows: pl.DataFrame, name: str) -> pl.DataFrame:
         .then(pl.lit("no retrain of this seed"))
         .when(pl.col("retrain_flag").is_not_null())
         .then(pl.lit("retrain: ") + pl.col("retrain_flag"))
-        .when(pl.col("retrain") == 0)
-        .then(pl.lit("retrain's ") + pl.col("metric") + pl.lit(" is 0"))
     )
-    ratio = joined.with_columns(flag=reason, value=pl.col("value") / pl.col("retrain"), metric=pl.lit(name))
-    return _cleared(ratio)
+    return joined, reason
 
 
 def _retention_deviation(ratios: pl.DataFrame) -> pl.DataFrame:
-    deviation = (pl.col("value") - 1).abs().sum()
-    sums = ratios.group_by(*TRIAL, "status", maintain_order=True).agg(
-        metric=pl.lit("retention_deviation"), value=deviation, flag=pl.col("flag").drop_nulls().first()
-    )
-    return _cleared(sums)
+    return _over_parts(ratios, "retention_deviation", (pl.col("value") - 1).abs().sum())
+
+
+def _gap_to_retrain(base: pl.DataFrame) -> pl.DataFrame:
+    tables = [_beside_retrain(_only(base, f"accuracy_{part}")) for part in RETENTION_PARTS]
+    gaps = pl.concat([joined.with_columns(flag=reason) for joined, reason in tables])
+    return _over_parts(gaps, "gap_to_retrain", (pl.col("value") - pl.col("retrain")).abs().mean())
+
+
+def _over_parts(rows: pl.DataFrame, name: str, value: pl.Expr) -> pl.DataFrame:
+    """Return one value per trial; none if one of the parts is flagged."""
+    flag = pl.col("flag").drop_nulls().first()
+    by_trial = rows.group_by(*TRIAL, "status", maintain_order=True)
+    return _cleared(by_trial.agg(metric=pl.lit(name), value=value, flag=flag))
 
 
 def _indiscernibility(base: pl.DataFrame) -> pl.DataFrame:

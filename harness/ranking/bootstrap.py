@@ -7,7 +7,10 @@ mean over seeds (Davison and Hinkley 1997, section 3.8, describe the resampling 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -53,8 +56,23 @@ class Resample:
         """What varies between the draws."""
         return "seeds" if len(self.places) == 1 else "cells and seeds"
 
+    @property
+    def widening(self) -> float:
+        """The factor by which draws are moved away from the point value: sqrt(n / (n - 1)) t(n - 1) / z.
+
+        A bootstrap of n replicates has a variance that is too small by (n - 1) / n, and normal tails instead of
+        Student's t with n - 1 degrees of freedom (the reasoning of the expanded percentile interval, Hesterberg 2015,
+        The American Statistician 69). n is the number of seeds of a single cell, else the number of cells, but at
+        least 3: two cells alone would widen by 9, which is more than their seeds leave open.
+        """
+        if len(self.places) > 1:
+            return _widening(max(3, len(self.places)))
+        return _widening(np.count_nonzero(self.counts[0].any(axis=0)))
+
     def means(self, values: Floats) -> Floats:
         """Return the statistic of each draw, [draws, methods], of values [cells, seeds, methods].
+
+        The draws are widened about the point value by `widening`, alike for all methods.
 
         Means are over what is there: a drawn cell counts for a method if one of its drawn seeds has a
         value. A draw in which a method has no value at all is NaN.
@@ -66,7 +84,8 @@ class Resample:
             sums = counts @ np.where(present, table, 0.0)
             cell_means[places] = _ratio(sums, counts @ present.astype(np.float64))
         means = _mean_of_present(cell_means.reshape(cells, self.draws, methods), axis=0)
-        return np.round(means, _DECIMALS)
+        point = hierarchical_mean(values)
+        return np.round(point + self.widening * (means - point), _DECIMALS)
 
 
 def resample(grid: Bools, *, draws: int = 10_000, seed: int = 0) -> Resample:
@@ -89,10 +108,10 @@ def interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     """Return the percentile interval (low, high), each [methods], of draws [draws, methods].
 
     The ends are draws, not interpolated, so an interval of ranks has ranks as its ends; NaN draws are left
-    out. Percentile intervals are too narrow for few seeds and cells. Measured share of nominal 95 %
-    intervals that hold the true mean of normal values (40,000 simulations of 2,000 draws): one cell with
-    2, 3, 4, 5, 10, 20 seeds 50, 75, 80, 84, 90, 93 %; 2, 5, 10 cells with 3 seeds each, cells spread as
-    much as seeds, 74, 89, 93 %. With two or three seeds of one cell it is just the range of the seeds.
+    out. Measured share of nominal 95 % intervals that hold the true mean of normal values (4,000 simulations
+    of 2,000 draws, widened): one cell with 2, 3, 4, 5, 10, 20 seeds 93, 95, 94, 94, 95, 95 %; 2, 3, 5, 10
+    cells with 3 seeds each, cells spread as much as seeds, 97, 99, 98, 97 %. Without the widening, one cell
+    of 3 seeds would have 75 %, and 10 seeds 91 %.
     """
     ordered = np.sort(np.ascontiguousarray(draws.T), axis=1)
     low, high = _ends(np.count_nonzero(~np.isnan(ordered), axis=1), level)
@@ -126,6 +145,17 @@ def ranks(losses: Floats) -> Floats:
         better, equal = np.sum(columns < own, axis=0), np.sum(columns == own, axis=0)
         ranked[method] = np.where(np.isnan(own), np.nan, better + (equal + 1) / 2)
     return np.asarray(ranked.T)
+
+
+@cache
+def _widening(replicates: int) -> float:
+    from scipy.special import stdtrit
+
+    if replicates < 2:  # then no interval is given anyway
+        return 1.0
+    tail = 1 - (1 - LEVEL) / 2
+    student, normal = float(stdtrit(replicates - 1, tail)), NormalDist().inv_cdf(tail)
+    return math.sqrt(replicates / (replicates - 1)) * student / normal
 
 
 def _mean_of_present(values: Floats, axis: int) -> Floats:

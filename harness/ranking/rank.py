@@ -70,9 +70,9 @@ def rank(
     cells of the group, `seeds` the largest number of seeds in one of them. With `cells` = 1 only seeds are
     resampled: intervals speak of that cell alone.
 
-    * `value`: the mean over cells of the mean over seeds. `low`, `high`: its 95 % percentile interval under
-      the paired hierarchical bootstrap; null if no cell has two seeds, for one seed says nothing about
-      spread. With few seeds the intervals are too narrow: see `harness.ranking.interval` for how much.
+    * `value`: the mean over cells of the mean over seeds. `low`, `high`: its 95 % interval under the paired
+      hierarchical bootstrap, widened for few replicates (`Resample.widening`); null if no cell has two
+      seeds, for one seed says nothing about spread.
     * `rank`: by value, in the direction of the metric's definition; ties share the mean of their places. A
       `closest` metric ranks by the mean distance from its reference. `rank_low`, `rank_high`: the 2.5 and
       97.5 % percentiles of the rank over the draws.

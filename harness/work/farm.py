@@ -74,14 +74,15 @@ def _audit(
     inside: NDArray[np.bool_],
     pools: list[str],
 ) -> tuple[dict[str, Evaluation], dict[str, Signal]]:
-    """Return the evaluation on test, and phi of every pool by the labels that were trained, in one pass."""
-    test = bench.dataset(unit.dataset).whole()["test"]
-    positions = [audited.pools[name].positions for name in pools]
-    index = np.concatenate([test, *(audited.train[found] for found in positions)])
-    with torch.autocast(bench.device.type, enabled=False):
-        whole = evaluate(model, audited.data, _index(index, bench))
-    signals, start = {}, len(test)
-    for name, found in zip(pools, positions, strict=True):
-        signals[name] = Signal(whole.at(slice(start, start + len(found))).phi, inside[found])
-        start += len(found)
-    return {"test": whole.at(slice(0, len(test)))}, signals
+    """Return the evaluation on test, and phi of every pool by the labels that were trained.
+
+    A pass for each: on some devices the last bits depend on what else is in a batch, and the phi of a pool must be
+    the same whether one pool is evaluated or all.
+    """
+
+    def on(index: NDArray[np.int64]) -> Evaluation:
+        return evaluate(model, audited.data, _index(index, bench))
+
+    positions = {name: audited.pools[name].positions for name in pools}
+    test = on(bench.dataset(unit.dataset).whole()["test"])
+    return {"test": test}, {name: Signal(on(audited.train[p]).phi, inside[p]) for name, p in positions.items()}

@@ -124,7 +124,9 @@ def new_run(unit: Unit, bench: Workbench, observe: Observer | None) -> TrainingR
 
 def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) -> nn.Module:
     """Do the work seeded, in the recipe's precision, between two synchronisations of the device."""
-    low = torch.autocast(run.device.type, torch.bfloat16, enabled=unit.recipe.precision == "bf16")
+    is_low = unit.recipe.precision == "bf16"
+    # Without the cache: it keeps the bf16 weights of the first step until the block ends, many steps later.
+    low = torch.autocast(run.device.type, torch.bfloat16, enabled=is_low, cache_enabled=False)
     with seeded("work", unit.stream, unit.method.name, unit.seed), low:
         run.clock.start()
         model = work()

@@ -83,13 +83,25 @@ def failure_rows(attempt: Attempt, error: BaseException) -> Rows:
     failure = attempt.columns | {
         "phase": attempt.phase,
         "exception": type(error).__name__,
-        "message": str(error)[:2000],
-        "traceback": "".join(traceback.format_exception(error))[-20000:],
+        "message": _storable(_message(error))[:2000],
+        "traceback": _storable("".join(traceback.format_exception(error)))[-20000:],
         "device_memory": peak_memory(attempt.bench.device),
         "host": socket.gethostname(),
         "started": attempt.started,
     }
     return {"units": [_unit_row(attempt, "failed")], "failures": [failure]}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "the exception cannot say what is wrong: its own __str__ failed"
+
+
+def _storable(text: str) -> str:
+    """Return a text without lone surrogates, as in the name of a file that is not UTF-8: no table can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _unit_row(attempt: Attempt, status: str) -> Row:

@@ -111,7 +111,7 @@ def literal_tie_groups(losses: Any, grid: Any, methods: list[int]) -> dict[int, 
 @pytest.mark.parametrize("seed", range(8))
 def test_tie_groups_are_what_they_say(missing: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    losses = rng.normal(size=(3, 5, 8)) + rng.normal(size=(3, 5, 1)) + np.arange(8) * 0.3
+    losses = rng.normal(size=(3, 5, 8)) + rng.normal(size=(3, 5, 1)) + np.arange(8) * 0.9
     losses[rng.random(losses.shape) < missing] = NAN
     grid = np.ones((3, 5), bool)
     groups = tie_groups(standing(losses, resample(grid, draws=300, seed=0)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.store import ModelCorrupt, ModelMissing, Store
@@ -59,6 +59,7 @@ def test_any_difference_is_another_digest() -> None:
     assert len({digest(other) for other in [base, *others]}) == 6
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_altered_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     root = tmp_path_factory.mktemp("root")
