@@ -97,11 +97,10 @@ def parts(scenario: str) -> Parts:
 
 
 @cache
-def even_parts() -> Parts:
-    """Return parts of which forget is half of the training images: several batches of everything."""
+def uneven_parts() -> Parts:
+    """Return parts with 26 images to retain and 14 to forget: several batches of both, not equally many."""
     train_index = torch.cat([parts("random:0.1")[RETAIN], parts("random:0.1")[FORGET]])
-    half = len(train_index) // 2
-    return {**parts("random:0.1"), RETAIN: train_index[:half], FORGET: train_index[half:]}
+    return {**parts("random:0.1"), RETAIN: train_index[:26], FORGET: train_index[26:]}
 
 
 def initial(architecture: str, seed: int = 0) -> nn.Module:

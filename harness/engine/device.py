@@ -23,8 +23,12 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise NoSuchDevice(f"there is no device {name!r}; use cpu, cuda, cuda:1 or auto") from error
+    if device.type not in ("cpu", "cuda"):
+        raise NoSuchDevice(f"device {name!r} is not supported; use cpu, cuda, cuda:1 or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise NoSuchDevice(f"device {name!r} was asked for but torch sees no CUDA device; use cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise NoSuchDevice(f"there is no device {name!r}: torch sees {torch.cuda.device_count()}, counted from cuda:0")
     return device
 
 

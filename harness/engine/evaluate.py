@@ -80,7 +80,8 @@ def evaluate(
     """
     labels = data.labels.index_select(0, index) if labels is None else labels
     phis, hits = [], []
-    with evaluating(model), torch.inference_mode():
+    full_precision = torch.autocast(data.device.type, enabled=False)
+    with evaluating(model), torch.inference_mode(), full_precision:
         for start, stop in batch_bounds(len(index), BATCH):
             chosen = index[start:stop]
             flips = torch.ones(len(chosen), dtype=torch.bool, device=data.device) if flip else None

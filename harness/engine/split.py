@@ -57,10 +57,14 @@ def split(labels: NDArray[np.int64], development: int, scenario: Scenario) -> Sp
     return Split(train, val, test, train[retain], train[forget])
 
 
+def subset_development(development: int, total: int, count: int) -> int:
+    """Return how many of a subset of `count` images (0: all `total`) are development images: the same share."""
+    return round(count / total * development) if count else development
+
+
 def subset(labels: NDArray[np.int64], development: int, count: int) -> tuple[Index, int]:
     """Return (indices, development count) of a declared subset: the same share of development and of test."""
-    share = count / len(labels)
-    keep = round(share * development)
+    keep = subset_development(development, len(labels), count)
     order = np.random.default_rng(SPLIT_STATE)
     first = np.sort(order.permutation(development)[:keep])
     rest = np.sort(order.permutation(len(labels) - development)[: count - keep]) + development

@@ -15,7 +15,7 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) 
     assert peak_memory(pick_device()) is None
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:3", "gpu", ""])
+@pytest.mark.parametrize("name", ["cuda", "cuda:3", "gpu", "mps", ""])
 def test_a_device_that_is_not_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(NoSuchDevice, match=repr(name)):

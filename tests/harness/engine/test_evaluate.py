@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from fractions import Fraction
+from decimal import Decimal, localcontext
 
-import mpmath
 import numpy as np
 import pytest
 import tiny_problem as tiny
@@ -24,14 +23,13 @@ EVERYTHING = torch.arange(tiny.COUNT)
 
 
 def exact_phi(logits: list[float], label: int) -> float:
-    """log(p / (1 - p)) in 200 digits."""
-    with mpmath.workdps(200):
-        weights = [mpmath.exp(mpmath.mpf(Fraction(z).numerator) / Fraction(z).denominator) for z in logits]
-        rest = sum(w for i, w in enumerate(weights) if i != label)
-        return float(mpmath.log(weights[label] / rest))
+    """log(p / (1 - p)) in 100 digits."""
+    with localcontext(prec=100):
+        weights = [Decimal(z).exp() for z in logits]
+        return float((weights[label] / sum(w for i, w in enumerate(weights) if i != label)).ln())
 
 
-@given(st.lists(st.floats(-90, 90, width=32), min_size=2, max_size=6), st.data())
+@given(st.lists(st.integers(-90_000, 90_000).map(lambda n: n / 1024), min_size=2, max_size=6), st.data())
 @settings(max_examples=60, deadline=None)
 def test_phi_is_the_log_odds_of_the_label_however_sure_the_model(logits: list[float], data: st.DataObject) -> None:
     label = data.draw(st.integers(0, len(logits) - 1))
@@ -80,8 +78,9 @@ def test_given_labels_replace_the_true_ones() -> None:
     others = (source.labels + 1) % tiny.CLASSES
     found = evaluate(model, source, EVERYTHING, others)
     with evaluating(model), torch.no_grad():
-        expected = signal(model(source.batch(EVERYTHING)), others)
-    np.testing.assert_allclose(found.phi, expected, atol=1e-5)
+        logits = model(source.batch(EVERYTHING))
+    np.testing.assert_allclose(found.phi, signal(logits, others), atol=1e-5)
+    np.testing.assert_array_equal(found.correct, logits.argmax(1) == others)
 
 
 def test_parts_of_one_pass_are_those_of_separate_passes() -> None:
@@ -108,6 +107,13 @@ def test_weights_buffers_and_the_mode_of_every_module_stay(training: bool) -> No
     evaluate(model, tiny.data(), EVERYTHING)
     assert [layer.training for layer in model.modules()] == modes
     assert digest(model.state_dict()) == before
+
+
+def test_is_in_full_precision_whatever_the_training_is_in() -> None:
+    expected = evaluate(tiny.original("cnn_small"), tiny.data(), EVERYTHING)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = evaluate(tiny.original("cnn_small"), tiny.data(), EVERYTHING)
+    np.testing.assert_array_equal(found.phi, expected.phi)
 
 
 def test_the_mode_comes_back_after_an_error() -> None:

@@ -38,7 +38,7 @@ def test_building_leaves_the_global_generator_alone() -> None:
         {**STATE, "a": STATE["a"].view(torch.int32)},
         {**STATE, "b": STATE["b"].double()},
         {**STATE, "a": -STATE["a"]},
-        {("e" if name == "b" else name): tensor for name, tensor in STATE.items()},
+        {("bb" if name == "b" else name): tensor for name, tensor in STATE.items()},
         {name: STATE[name] for name in "abd"},
     ],
 )

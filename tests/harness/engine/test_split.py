@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from harness import registry
 from harness.contracts import Part
-from harness.engine.split import Split, shuffled_split, split, subset
+from harness.engine.split import Split, shuffled_split, split, subset, subset_development
 
 VECTORS = """
 50000 train  7562 44432 16430 33688 48049 0be2ceb32b8bfbc0
@@ -65,6 +65,8 @@ def test_parts_divide_the_data_and_val_and_test_do_not_depend_on_the_scenario(sc
     parts = [found.of(part) for part in Part]
     assert sorted(np.concatenate(parts).tolist()) == list(range(300))
     assert sorted(found.train.tolist()) == sorted([*found.retain.tolist(), *found.forget.tolist()])
+    if scenario == "class:2":
+        assert found.forget.tolist() == [i for i in found.train if labels[i] == 2]
     np.testing.assert_array_equal(found.test, np.arange(240, 300))
     np.testing.assert_array_equal(found.val, random_tenth(240).val)
     assert all(index.dtype == np.int64 for index in parts)
@@ -78,11 +80,16 @@ def test_a_subset_keeps_the_shares_of_development_and_test(development: int, tes
     index, kept = subset(labels, development, count)
     assert len(index) == len(set(index.tolist())) == count
     assert abs(kept - count * development / len(labels)) <= 0.5
+    assert kept == subset_development(development, len(labels), count)
     assert (index[:kept] < development).all()
     assert (index[kept:] >= development).all()
     assert (index < len(labels)).all()
     again, _ = subset(labels, development, count)
     np.testing.assert_array_equal(index, again)
+
+
+def test_the_whole_data_set_has_all_its_development_images() -> None:
+    assert subset_development(800, 1000, 0) == 800
 
 
 def test_a_subset_is_not_a_prefix() -> None:

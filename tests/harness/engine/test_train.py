@@ -12,6 +12,7 @@ import tiny_problem as tiny
 from harness.contracts import RETAIN
 from harness.engine.data import PartSamples
 from harness.engine.evaluate import evaluate
+from harness.engine.models import digest
 from harness.engine.train import train
 
 RECIPE = replace(tiny.SPEC.recipe, epochs=4, lr=0.1)
@@ -29,6 +30,15 @@ def test_the_rate_follows_the_schedule(schedule: Literal["constant", "cosine"], 
     samples = PartSamples(tiny.data(), tiny.parts("random:0.1")[RETAIN], run.generator)
     train(run.initial_model(), samples, replace(RECIPE, schedule=schedule), run)
     assert [record.learning_rate for record in run.curves[1:]] == pytest.approx(rates)
+
+
+def test_trains_in_train_mode_whatever_the_mode_before() -> None:
+    run = tiny.new_run()
+    model = run.initial_model().eval()
+    before = digest(dict(model.named_buffers()))
+    train(model, PartSamples(tiny.data(), tiny.parts("random:0.1")[RETAIN], run.generator), RECIPE, run)
+    assert model.training
+    assert digest(dict(model.named_buffers())) != before
 
 
 def test_learns_the_problem() -> None:

@@ -44,7 +44,7 @@ def entry(spec: MethodSpec) -> dict[str, Any]:
 def phi(method: str, values: Mapping[str, Value]) -> list[float]:
     """Return phi [32] of a method's model on the tiny problem."""
     torch.set_num_threads(1)
-    model = tiny.unlearn(method, tiny.new_run(), tiny.even_parts(), values)
+    model = tiny.unlearn(method, tiny.new_run(), tiny.uneven_parts(), values)
     index = torch.cat([torch.arange(IMAGES), torch.arange(tiny.COUNT - IMAGES, tiny.COUNT)])
     return [round(float(value), 5) for value in evaluate(model, tiny.data(), index).phi]
 

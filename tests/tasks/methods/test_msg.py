@@ -17,7 +17,7 @@ from harness.contracts.space import Value
 from harness.engine.seeding import generator
 from tasks.methods.msg import reinitialise_smallest, triangle
 
-PARTS = tiny.even_parts()
+PARTS = tiny.uneven_parts()
 ONE_STEP: Mapping[str, Value] = {"epochs": 1, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 64}
 
 

@@ -18,15 +18,9 @@ LR, MOMENTUM, DECAY, BATCH, EPOCHS = 0.02, 0.9, 1e-3, 8, 2
 VALUES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY, "batch_size": BATCH, "epochs": EPOCHS}
 
 
-def uneven_parts() -> tiny.Parts:
-    """A forget part of 14 images in two batches, a retain part of 26 in four: the first pass is replayed once."""
-    both = torch.cat([tiny.even_parts()[FORGET], tiny.even_parts()[RETAIN]])
-    return {**tiny.even_parts(), FORGET: both[:14], RETAIN: both[14:]}
-
-
 def plain_neg_grad_plus(alpha: float) -> nn.Module:
     model = tiny.own_copy("cnn_small", torch.float64).eval()
-    index, source, order = uneven_parts(), tiny.data(torch.float64), generator("order", 0)
+    index, source, order = tiny.uneven_parts(), tiny.data(torch.float64), generator("order", 0)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
 
     def loss(positions: Tensor) -> Tensor:
@@ -50,7 +44,7 @@ def test_ends_in_the_weights_of_a_plain_loop(alpha: float) -> None:
     found = tiny.unlearn(
         "neg_grad_plus",
         tiny.new_run(),
-        uneven_parts(),
+        tiny.uneven_parts(),
         {**VALUES, "alpha": alpha},
         model=tiny.own_copy("cnn_small", torch.float64),
         source=tiny.data(torch.float64),
@@ -60,7 +54,7 @@ def test_ends_in_the_weights_of_a_plain_loop(alpha: float) -> None:
 
 
 def test_batch_norm_statistics_stay_as_they_were() -> None:
-    found = tiny.unlearn("neg_grad_plus", tiny.new_run(), uneven_parts(), VALUES)
+    found = tiny.unlearn("neg_grad_plus", tiny.new_run(), tiny.uneven_parts(), VALUES)
     before = dict(tiny.original("cnn_small").named_buffers())
     assert digest(dict(found.named_buffers())) == digest(before)
 
@@ -68,11 +62,11 @@ def test_batch_norm_statistics_stay_as_they_were() -> None:
 def test_at_alpha_1_the_forget_part_has_no_say() -> None:
     source = tiny.data()
     images = source.images.clone()
-    images[uneven_parts()[FORGET]] = 255 - images[uneven_parts()[FORGET]]
+    images[tiny.uneven_parts()[FORGET]] = 255 - images[tiny.uneven_parts()[FORGET]]
     digests = [
         digest(
             tiny.unlearn(
-                "neg_grad_plus", tiny.new_run(), uneven_parts(), {**VALUES, "alpha": 1.0}, source=seen
+                "neg_grad_plus", tiny.new_run(), tiny.uneven_parts(), {**VALUES, "alpha": 1.0}, source=seen
             ).state_dict()
         )
         for seen in (source, replace(source, images=images))
@@ -83,10 +77,10 @@ def test_at_alpha_1_the_forget_part_has_no_say() -> None:
 def test_forget_batches_are_replayed_in_the_same_order_within_an_epoch_and_shuffled_between_epochs() -> None:
     model = tiny.own_copy("cnn_small")
     with tiny.seen_by(model) as batches:
-        tiny.unlearn("neg_grad_plus", tiny.new_run(), uneven_parts(), VALUES, model=model)
+        tiny.unlearn("neg_grad_plus", tiny.new_run(), tiny.uneven_parts(), VALUES, model=model)
     forget = [tiny.positions_of(batch, tiny.data()) for batch in batches[1::2]]
     epochs = [forget[:4], forget[4:]]
     for first, second, third, fourth in epochs:
         assert (third, fourth) == (first, second)
-        assert sorted(first + second) == sorted(uneven_parts()[FORGET].tolist())
+        assert sorted(first + second) == sorted(tiny.uneven_parts()[FORGET].tolist())
     assert epochs[0] != epochs[1]

@@ -39,7 +39,7 @@ def trained_labels() -> Iterator[Epoch]:
     with pytest.MonkeyPatch.context() as patch, tiny.seen_by(model) as batches:
         patch.setattr(successive_random_labels, "cross_entropy", note)
         values = {"epochs": EPOCHS, "batch_size": 16, "lr": 1e-4}
-        tiny.unlearn("successive_random_labels", tiny.new_run(), tiny.even_parts(), values, model=model)
+        tiny.unlearn("successive_random_labels", tiny.new_run(), tiny.uneven_parts(), values, model=model)
     per_epoch = len(batches) // EPOCHS
     for start in range(0, len(batches), per_epoch):
         pairs = [
@@ -52,26 +52,26 @@ def trained_labels() -> Iterator[Epoch]:
 
 
 def test_every_epoch_holds_every_training_image(epochs: list[Epoch]) -> None:
-    everything = torch.cat([tiny.even_parts()[RETAIN], tiny.even_parts()[FORGET]]).tolist()
+    everything = torch.cat([tiny.uneven_parts()[RETAIN], tiny.uneven_parts()[FORGET]]).tolist()
     assert len(epochs) == EPOCHS
     assert all(sorted(epoch) == sorted(everything) for epoch in epochs)
 
 
 def test_retain_labels_are_never_touched(epochs: list[Epoch]) -> None:
     truth = tiny.images().labels
-    assert all(epoch[i] == truth[i] for epoch in epochs for i in tiny.even_parts()[RETAIN].tolist())
+    assert all(epoch[i] == truth[i] for epoch in epochs for i in tiny.uneven_parts()[RETAIN].tolist())
 
 
 def test_forget_labels_are_uniform_whatever_the_true_class(epochs: list[Epoch]) -> None:
     truth = tiny.images().labels
-    drawn = Counter((int(truth[i]), epoch[i]) for epoch in epochs for i in tiny.even_parts()[FORGET].tolist())
+    drawn = Counter((int(truth[i]), epoch[i]) for epoch in epochs for i in tiny.uneven_parts()[FORGET].tolist())
     for label in range(tiny.CLASSES):
         row = np.array([drawn[label, other] for other in range(tiny.CLASSES)])
         assert chisquare(row).pvalue > 1e-3, row
 
 
 def test_forget_labels_change_between_epochs(epochs: list[Epoch]) -> None:
-    forget = tiny.even_parts()[FORGET].tolist()
+    forget = tiny.uneven_parts()[FORGET].tolist()
     stayed = [one[i] == two[i] for one, two in pairwise(epochs) for i in forget]
     assert np.mean(stayed) == pytest.approx(1 / tiny.CLASSES, abs=0.03)
 
