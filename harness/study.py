@@ -184,7 +184,8 @@ def _first_mistake(file: YamlFile, error: ValidationError) -> InvalidFile:
         known = _known_keys(key)
         return file.error(key, f"unknown key{did_you_mean(str(key[-1]), known)}")
     if first["type"] == "missing":
-        return file.error(key, "the key is missing")
+        absent = first["loc"][-1]
+        return file.error(key if key[-1] == absent else (*key, absent), "the key is missing")
     found = first["input"]
     shown = f", not {found!r}" if found is not None and len(repr(found)) <= SHOWN_CHARACTERS else ""
     text = PLAIN.get(first["type"]) or first["msg"][0].lower() + first["msg"][1:]
@@ -243,10 +244,8 @@ def _farm(file: YamlFile, raw: StudyFile, datasets: Iterable[DatasetRef]) -> Far
     if farm.retrains > farm.shadows:
         raise file.error(("farm", "retrains"), f"must be at most the {farm.shadows} shadows, not {farm.retrains}")
     for dataset in datasets:
-        spec = DATASETS[dataset.name]
-        development = subset_development(spec.development, spec.development + spec.test, dataset.count)
         try:
-            check_size(farm.ref, len(train_and_val(development)[0]))
+            check_size(farm.ref, _training_images(dataset))
         except HarnessError as error:
             raise file.error(("farm", "pools"), f"{error} on {dataset.label}") from error
     return farm
@@ -294,7 +293,7 @@ def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
     scenario = registry.parse_scenario(text)
     for dataset in datasets:
         try:
-            scenario.check(DATASETS[dataset.name].classes)
+            scenario.check(DATASETS[dataset.name].classes, _training_images(dataset))
         except HarnessError as error:
             raise HarnessError(f"{error} on {dataset.name}") from error
     return str(scenario)
@@ -308,6 +307,12 @@ def _checked(spec: MethodSpec, values: Mapping[str, Any]) -> dict[str, Value]:
         except HarnessError as error:
             raise _Inside((spec.name, name), error) from error
     return checked
+
+
+def _training_images(dataset: DatasetRef) -> int:
+    spec = DATASETS[dataset.name]
+    development = subset_development(spec.development, spec.development + spec.test, dataset.count)
+    return len(train_and_val(development)[0])
 
 
 def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iterable[str]) -> list[MethodChoice]:

@@ -26,8 +26,8 @@ class Scenario(Protocol):
     def parse(cls, argument: str) -> Self:
         """Read the text behind the colon, or raise `InvalidScenario` with what would be right."""
 
-    def check(self, classes: int) -> None:
-        """Raise `InvalidScenario` where a data set with that many classes cannot serve it."""
+    def check(self, classes: int, training: int) -> None:
+        """Raise `InvalidScenario` where a data set with so many classes and training images cannot serve it."""
 
     def divide(self, labels: NDArray[np.int64]) -> tuple[Positions, Positions]:
         """Return (retain, forget) positions within the training data, given its labels [n] int64."""

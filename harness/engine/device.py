@@ -38,6 +38,7 @@ def prepare(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; who wants speed sets precision: bf16
         torch.cuda.reset_peak_memory_stats(device)
 
 

@@ -35,7 +35,8 @@ class Evaluation:
     @property
     def losses(self) -> NDArray[np.float64]:
         """Cross-entropy of each image in nats: -log p_y = log(1 + exp(-phi))."""
-        return np.logaddexp(0.0, -self.phi)
+        with np.errstate(invalid="ignore"):  # a diverged model has no loss
+            return np.logaddexp(0.0, -self.phi)
 
     @property
     def loss(self) -> float:

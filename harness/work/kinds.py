@@ -161,8 +161,7 @@ def _observer(loaded: Loaded, index: Mapping[str, torch.Tensor]) -> Observer:
 
 def evaluate_parts(model: nn.Module, loaded: Loaded, index: Mapping[str, torch.Tensor]) -> dict[str, Evaluation]:
     """Evaluate all parts in one pass and cut the result."""
-    with torch.autocast(loaded.data.device.type, enabled=False):
-        whole = evaluate(model, loaded.data, torch.cat(list(index.values())))
+    whole = evaluate(model, loaded.data, torch.cat(list(index.values())))
     results, start = {}, 0
     for part, positions in index.items():
         results[part] = whole.at(slice(start, start + len(positions)))

@@ -12,7 +12,7 @@ from harness.contracts import architecture
 WIDTH = 16
 
 
-@architecture(stem=("0",), blocks=("0", "1", "2"), head="5", source="this harness")
+@architecture(stem=("0",), blocks=("1", "2"), head="5", source="this harness")
 def cnn_small(channels: int, size: int, classes: int) -> nn.Module:
     """Three 3 x 3 convolutions of width 16, 32, 64 with BatchNorm, average pooling and a linear head."""
     widths = (channels, WIDTH, 2 * WIDTH, 4 * WIDTH)

@@ -29,7 +29,7 @@ class OneClass:
     def __str__(self) -> str:
         return f"class:{self.label}"
 
-    def check(self, classes: int) -> None:
+    def check(self, classes: int, training: int) -> None:
         """The class must exist."""
         if self.label >= classes:
             raise InvalidScenario(f"'{self}': the class must lie between 0 and {classes - 1}")

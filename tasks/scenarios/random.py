@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -34,8 +35,10 @@ class Random:
     def __str__(self) -> str:
         return f"random:{self.fraction!r}"
 
-    def check(self, classes: int) -> None:
-        """Any data set can serve it."""
+    def check(self, classes: int, training: int) -> None:
+        """Something must be left to retain."""
+        if math.ceil(self.fraction * training) >= training:
+            raise InvalidScenario(f"'{self}': nothing of {training} training images is left to retain")
 
     def divide(self, labels: NDArray[np.int64]) -> tuple[Positions, Positions]:
         """Return (retain, forget): a shuffled split with ceil(fraction x n) images to forget."""

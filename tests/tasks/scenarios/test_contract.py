@@ -28,7 +28,7 @@ def test_the_example_is_read_and_written_back(text: str) -> None:
     scenario = registry.parse_scenario(text)
     assert str(scenario) == text
     assert round_trip(scenario) == scenario
-    scenario.check(10)
+    scenario.check(10, 1000)
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
@@ -82,6 +82,6 @@ def test_what_cannot_be_read_is_refused_with_an_example(text: str) -> None:
 
 
 def test_a_class_that_is_not_there_is_refused() -> None:
-    registry.parse_scenario("class:9").check(10)
+    registry.parse_scenario("class:9").check(10, 1000)
     with pytest.raises(InvalidScenario, match="'class:10': the class must lie between 0 and 9"):
-        registry.parse_scenario("class:10").check(10)
+        registry.parse_scenario("class:10").check(10, 1000)
