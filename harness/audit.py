@@ -116,10 +116,11 @@ def _attacks(
         if not method:
             continue
         retrained = next((found for (name, _, p), found in signals.items() if (name, p) == (RETRAIN, pool)), None)
+        shadows = signals.get(("", "", pool))
         for level in levels:
             if level == "L1":
-                if method != RETRAIN:  # a retrain does not come from a shadow
-                    yield key, "O", level, _by_shadows(releases, signals["", "", pool], fprs)
+                if method != RETRAIN and shadows is not None:  # a retrain does not come from a shadow
+                    yield key, "O", level, _by_shadows(releases, shadows, fprs)
                 continue
             yield key, "O", level, _against_never_in(releases, level, fprs)
             if level == "L2" and retrained is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -26,7 +27,8 @@ class Draining:
         self.asked = False
 
 
-Report = Callable[[Unit, Status], None]
+Report = Callable[[Unit, Status, float], None]
+"""Told of each unit as it ends: its status, and its seconds."""
 
 
 def run_units(
@@ -51,11 +53,12 @@ def run_units(
             if lost.intersection(unit.needs):
                 lost.add(unit.id)
                 continue
+            begun = time.perf_counter()
             with _limited(time_limit):
                 status = perform(unit, bench, attempts.get(unit.id, 0) + 1, keep_models)
             if status == "failed":
                 lost.add(unit.id)
-            report(unit, status)
+            report(unit, status, time.perf_counter() - begun)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from harness.contracts.space import Value
 from harness.engine.split import subset_development, train_and_val
 from harness.errors import HarnessError, did_you_mean
 from harness.farm import Farm, FarmRef, Labels, PoolSpec, check_size
+from harness.schedule import Resources
 from harness.unit import DEFAULT, DatasetRef, KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
@@ -87,6 +88,15 @@ class FarmFile(BaseModel):
         return Farm(FarmRef(pools, self.seed), self.shadows, retrains, tuple(self.levels))
 
 
+class ResourcesFile(BaseModel):
+    """What is set aside for a unit: CPU cores and a share of one GPU. It changes no result."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    gpu: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class StudyFile(BaseModel):
     """The keys of a study file, and nothing else."""
 
@@ -108,6 +118,7 @@ class StudyFile(BaseModel):
         "ulira",
         "run_time",
     ]
+    resources: Literal["auto"] | ResourcesFile = "auto"
     time_limit: Annotated[float, Field(gt=0, le=1e8)] = 3600.0
     keep_models: KeepModels = "original"
 
@@ -137,6 +148,7 @@ class Study:
     recipe: RecipeOverrides
     farm: Farm | None
     measures: tuple[Measure, ...]
+    resources: Resources
     time_limit: float
     keep_models: KeepModels
 
@@ -196,6 +208,8 @@ def _known_keys(key: Key) -> Iterable[str]:
     """Return the keys that may stand where the last part of a key path stands."""
     if key[0] == "recipe" and len(key) > 1:
         return RecipeOverrides.model_fields
+    if key[0] == "resources" and len(key) > 1:
+        return ResourcesFile.model_fields
     if key[0] == "farm" and len(key) > 1:
         return PoolFile.model_fields if key[1] == "pools" else FarmFile.model_fields
     return StudyFile.model_fields
@@ -232,6 +246,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         recipe=raw.recipe,
         farm=_farm(file, raw, datasets),
         measures=tuple(raw.measures),
+        resources=raw.resources if raw.resources == "auto" else raw.resources.model_dump(),
         time_limit=raw.time_limit,
         keep_models=raw.keep_models,
     )

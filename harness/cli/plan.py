@@ -83,7 +83,10 @@ def _text(document: dict[str, Any], workers: int) -> str:
         "",
         f"price    {_price(document, workers)}",
         f"stored   about {size(document['bytes'])} more",
-        *(f"audit    pool {name} can show a leak from AUC {can['auc']:.3f} on" for name, can in document["audit"].items()),
+        *(
+            f"audit    pool {name} can show a leak from AUC {can['auc']:.3f} on"
+            for name, can in document["audit"].items()
+        ),
         *(f"left out {line}" for line in document["left_out"]),
     ]
     return "\n".join(lines)

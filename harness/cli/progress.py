@@ -4,68 +4,80 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from harness.cli.text import duration
-from harness.planner import Plan
+from harness.planner import Plan, stage
 from harness.unit import Unit
 from harness.work.unit import Status
 
 EVERY_SECONDS = 30.0
 LIVE_SECONDS = 0.1
+STAGES = ("trials", "farm", "timing")
+
+Cost = tuple[int, str, str]
+"""What units of one cost have in common: stage, kind, method."""
 
 
 class Live:
-    """Tells a stream: units done of all, failed, cached, and the time left by the units' measured costs."""
+    """Tells a stream, stage by stage: units done, workers busy, failed, cached, and the time left by measured costs."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.live = stream.isatty()
-        self._spent: Counter[tuple[str, str]] = Counter()
-        self._ended: Counter[tuple[str, str]] = Counter()
-        self._left: Counter[tuple[str, str]] = Counter()
+        self._spent: dict[Cost, float] = defaultdict(float)
+        self._ended: Counter[Cost] = Counter()
+        self._left: Counter[Cost] = Counter()
         self._cached = self._failed = 0
-        self._begun = self._told = time.monotonic()
+        self._busy = 1
+        self._told = time.monotonic()
 
     def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None:
         """Note what is to run."""
-        self._left = Counter(_cost_class(unit) for unit in to_run)
+        self._left = Counter(_cost(unit) for unit in to_run)
         self._cached = cached
-        self._begun = self._told = time.monotonic()
-        if to_run:
-            self._tell(f"{plan.id}: {len(to_run)} units to run, {self._cached} cached")
+        self._tell(f"{plan.id}: {len(to_run)} units to run, {self._cached} cached")
 
-    def ended(self, unit: Unit, status: Status, seconds: float) -> None:
+    def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
         """Count a unit; tell when it is time to."""
-        key = _cost_class(unit)
-        self._spent[key] += seconds  # type: ignore[assignment]
-        self._ended[key] += 1
-        self._left[key] -= 1
+        cost = _cost(unit)
+        self._spent[cost] += seconds
+        self._ended[cost] += 1
+        self._left[cost] -= 1
+        self._busy = busy
         if status == "failed":
             self._failed += 1
             self._clear()
             self.stream.write(f"failed: {unit}; harness show {unit.id}\n")
         if time.monotonic() - self._told >= (LIVE_SECONDS if self.live else EVERY_SECONDS):
-            self._tell(self._line(unit))
+            self._tell(self._line())
 
     def finish(self) -> None:
         """Leave the terminal clean."""
         self._clear()
 
-    def _line(self, unit: Unit) -> str:
-        done, left = sum(self._ended.values()), sum(self._left.values())
-        parts = [f"{done}/{done + left} done", f"{self._failed} failed", f"{self._cached} cached"]
-        return f"{', '.join(parts)}, about {duration(self._remaining())} left; last: {unit}"
+    def _line(self) -> str:
+        stages = ", ".join(f"{name} {done}/{total}" for name, done, total in self._stages())
+        counts = f"{self._busy} busy, {self._failed} failed, {self._cached} cached"
+        return f"{stages}; {counts}; about {duration(self._remaining())} left"
+
+    def _stages(self) -> Iterator[tuple[str, int, int]]:
+        for number, name in enumerate(STAGES):
+            done = sum(count for cost, count in self._ended.items() if cost[0] == number)
+            left = sum(count for cost, count in self._left.items() if cost[0] == number)
+            if done + left:
+                yield name, done, done + left
 
     def _remaining(self) -> float:
         """What is left, each unit at the mean cost of its class so far, or of all where its class is new."""
         mean = sum(self._spent.values()) / max(1, sum(self._ended.values()))
-        return sum(
-            left * (self._spent[key] / self._ended[key] if self._ended[key] else mean)
-            for key, left in self._left.items()
+        seconds = sum(
+            left * (self._spent[cost] / self._ended[cost] if self._ended[cost] else mean)
+            for cost, left in self._left.items()
         )
+        return seconds / max(1, self._busy)
 
     def _tell(self, line: str) -> None:
         self._told = time.monotonic()
@@ -82,5 +94,5 @@ class Live:
             self.stream.flush()
 
 
-def _cost_class(unit: Unit) -> tuple[str, str]:
-    return unit.kind.value, unit.method.name
+def _cost(unit: Unit) -> Cost:
+    return stage(unit.kind), unit.kind.value, unit.method.name

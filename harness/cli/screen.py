@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from harness.cli.text import columns, duration, plural
-from harness.drive import Summary
+from harness.ledger import Summary
 from harness.store import Store
 from harness.verdict import passes_but_fails
 from harness.views import title_line

@@ -33,8 +33,13 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def prepare(device: torch.device) -> None:
-    """Make results depend on the seed alone: one CPU thread, deterministic kernels, no autotuning."""
+    """Make results depend on the seed alone: one CPU thread, deterministic kernels, no autotuning.
+
+    What the method of an earlier unit in this process may have left behind is put back: gradients, default precision.
+    """
     torch.set_num_threads(1)
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

@@ -24,7 +24,7 @@ from harness.store.rows import Rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDERS = (commits.FOLDER, "tables", "models", documents.FOLDER, "reports")
+FOLDERS = (commits.FOLDER, "tables", "models", documents.FOLDER, "reports", "logs")
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,10 @@ class Store:
     def lease_holder(self, plan_id: str) -> LeaseInfo | None:
         """Return who runs a plan now, or None."""
         return leases.holder(self._files, plan_id)
+
+    def log_path(self, name: str) -> str | None:
+        """Return where the chatter of a program goes: `<root>/logs/<name>.log`; None where the root is not local."""
+        return self._files.where(f"logs/{name}.log") if self._files.local else None
 
     def report_path(self, study: str) -> str:
         """Return where the page of a study goes: `<root>/reports/<study>/index.html`."""

@@ -1,0 +1,107 @@
+"""What has ended in a run: counted, told, and folded from commits into tables."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.planner import Plan
+from harness.store import Lease, Store
+from harness.unit import Unit, keeps_model
+from harness.work.unit import Status
+
+FOLD_UNITS, FOLD_SECONDS = 500, 30.0
+
+
+class Progress(Protocol):
+    """Who is told how a run goes; `harness.cli.progress` draws it."""
+
+    def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None:
+        """The plan is known, what of it is to run now, and how many of its units were found finished."""
+
+    def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
+        """A unit has ended after so many seconds; `busy` units were running then, itself included."""
+
+    def finish(self) -> None:
+        """Nothing more will be told."""
+
+
+class Silent:
+    """Tell nobody."""
+
+    def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None: ...
+    def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None: ...
+    def finish(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended: units by status in this run, units found finished, units not tried, seconds of wall time."""
+
+    plan: Plan
+    ran: Mapping[Status, int]
+    cached: int
+    not_tried: int
+    failed: tuple[Unit, ...]
+    seconds: float
+    views: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unit of the plan has a result."""
+        return not self.failed and not self.not_tried
+
+
+class Ledger:
+    """What has ended in this run; folds commits into tables as they come."""
+
+    def __init__(self, plan: Plan, store: Store, lease: Lease, progress: Progress) -> None:
+        self.plan, self.store, self.lease, self.progress = plan, store, lease, progress
+        self.cached = len(plan.units.keys() & store.committed())
+        self.ran: Counter[Status] = Counter()
+        self.failed: list[Unit] = []
+        self._unfolded = 0
+        self._folded_at = time.monotonic()
+
+    @contextmanager
+    def running(self, units: Sequence[Unit]) -> Iterator[None]:
+        """Fold what the units of a block leave, also when it is interrupted."""
+        self.progress.begin(self.plan, units, self.cached)
+        self._folded_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self.progress.finish()
+            self.store.fold(self.plan.units)
+            self._drop_models()
+
+    def note(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
+        """Count a unit that ended after so many seconds, while `busy` ran; fold every 500 units or 30 seconds."""
+        self.progress.ended(unit, status, seconds, busy)
+        self.ran[status] += 1
+        if status == "failed":
+            self.failed.append(unit)
+        self._unfolded += 1
+        self.lease.beat()
+        now = time.monotonic()
+        if self._unfolded >= FOLD_UNITS or now - self._folded_at >= FOLD_SECONDS:
+            self.store.fold(self.plan.units)
+            self._unfolded, self._folded_at = 0, now
+
+    def _drop_models(self) -> None:
+        """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""
+        still = {need for unit in self.plan.remaining(self.store.committed(), ()) for need in unit.needs}
+        for unit in self.plan.units.values():
+            if unit.kind.from_scratch and unit.id not in still and not keeps_model(unit, self.plan.study.keep_models):
+                self.store.drop_model(unit.id)
+
+    def summary(self, units: Sequence[Unit], seconds: float, views: Mapping[str, Path]) -> Summary:
+        """Return how the run ended."""
+        ended = sum(self.ran.values())
+        not_tried = len(units) - ended
+        return Summary(self.plan, dict(self.ran), self.cached, not_tried, tuple(self.failed), seconds, views)

@@ -1,0 +1,154 @@
+"""The answer in words, made from the numbers: who is first, how sure that is, who failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from harness.ranking import OVERALL
+from harness.report.forest import Estimates
+from harness.report.meanings import HEADLINE, Meanings, in_order
+from harness.report.numbers import decimals, fixed, several
+from harness.report.roster import Competitor, Entry, Roster, printable
+
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One sentence, and what has to be said with it."""
+
+    lead: Markup
+    notes: Sequence[Markup]
+
+
+def answer(
+    rankings: pl.DataFrame,
+    roster: Roster,
+    found: Mapping[str, Estimates],
+    meanings: Meanings,
+    audited: Markup,
+) -> Answer:
+    """Return the answer that a ranking gives, of one without rows just that; `audited` is the audit's own."""
+    own = rankings.filter(pl.col("group") == OVERALL)
+    rows = {
+        (r["method"], r["config"]): r for r in own.filter(pl.col("metric") == OVERALL).iter_rows(named=True)
+    }
+    ranked = [entry for entry in roster.of_status("ranked") if entry.competitor in rows]
+    notes = [audited]
+    if ranked:
+        notes = [_failed(roster.of_status("failed")), *_bests(own, roster, found, meanings), audited]
+        notes += [_patchy(ranked, rows)]
+    return Answer(_lead(rows, ranked, roster), [note for note in notes if note])
+
+
+def names(entries: Sequence[Entry]) -> Markup:
+    """Return names as in a sentence: a, b and c."""
+    return joined([Markup("<strong>{}</strong>").format(entry.label) for entry in entries])
+
+
+def joined(parts: Sequence[str]) -> Markup:
+    """Return escaped parts as in a sentence: a, b and c."""
+    if len(parts) < 2:
+        return Markup("").join(parts)
+    return Markup("{} and {}").format(Markup(", ").join(parts[:-1]), parts[-1])
+
+
+def _lead(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry], roster: Roster) -> Markup:
+    if not ranked:
+        return _nobody(rows, roster)
+    best = rows[ranked[0].competitor]["rank"]
+    first = [entry for entry in ranked if rows[entry.competitor]["rank"] == best]
+    out_of = f"of {several(len(ranked), 'ranked method')}"
+    if len(ranked) == 1:
+        return Markup(
+            "{} is the only method with a rank, so it has been compared with nothing but retrain."
+        ).format(names(ranked))
+    if len(first) > 1:
+        return Markup("{} share the first place {}.").format(names(first), out_of)
+    return Markup("{} comes first {}{}").format(names(first), out_of, _how_sure(rows, ranked))
+
+
+def _nobody(rows: Mapping[Competitor, Columns], roster: Roster) -> Markup:
+    failed = roster.of_status("failed")
+    if not rows:
+        return Markup("There is no answer yet: the study has no ranking.")
+    if failed:
+        return Markup("No method has a rank: {} failed.").format(names(failed))
+    return Markup("No method has a rank: none has values on all metrics that the ranking combines.")
+
+
+def _how_sure(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry]) -> Markup:
+    """Return how the sentence about the first ends: with those who cannot be told from it."""
+    first = rows[ranked[0].competitor]
+    if first["tie_group"] is None:
+        return Markup("; on one seed nobody can say how sure that is.")
+    basis = _basis(first)
+    tied = [entry for entry in ranked[1:] if rows[entry.competitor]["tie_group"] == first["tie_group"]]
+    if not tied:
+        return Markup(", and {} tell it apart from every other.").format(basis)
+    if len(tied) == len(ranked) - 1:
+        return Markup(", but {} cannot tell it apart from any other.").format(basis)
+    return Markup(", but {} cannot tell it apart from {}.").format(basis, names(tied))
+
+
+def _basis(row: Columns) -> str:
+    seeds = several(row["seeds"], "seed")
+    return seeds if row["cells"] == 1 else f"{several(row['cells'], 'cell')} with {seeds}"
+
+
+def _failed(failed: Sequence[Entry]) -> Markup:
+    link = Markup('<a href="#failures">why</a>')
+    return (
+        Markup("{} failed and {} no rank ({}).").format(
+            names(failed), "has" if len(failed) == 1 else "have", link
+        )
+        if failed
+        else Markup("")
+    )
+
+
+def _bests(
+    own: pl.DataFrame, roster: Roster, found: Mapping[str, Estimates], meanings: Meanings
+) -> list[Markup]:
+    """Return who is best on which headline metrics, with the values."""
+    best = pl.col("rank") == pl.col("rank").min().over("metric")
+    rows = own.filter(best).sort("method", "config").rows(named=True)
+    won: dict[tuple[Entry, ...], list[Markup]] = {}
+    for metric in in_order(set(HEADLINE), meanings):
+        firsts = [row for row in rows if row["metric"] == metric]
+        if firsts:
+            known = found[metric].values()
+            places = decimals((one.value for one in known), (one.half for one in known))
+            text = Markup("{} ({})").format(
+                printable(meanings[metric].label), fixed(firsts[0]["value"], places)
+            )
+            won.setdefault(tuple(roster[row["method"], row["config"]] for row in firsts), []).append(text)
+    parts = [
+        Markup("{} {} best on {}").format(names(who), "is" if len(who) == 1 else "are", joined(metrics))
+        for who, metrics in won.items()
+    ]
+    return [Markup("{}.").format(Markup("; ").join(parts))] if parts else []
+
+
+def _patchy(ranked: Sequence[Entry], rows: Mapping[Competitor, Columns]) -> Markup:
+    shares = {entry: rows[entry.competitor]["coverage"] for entry in ranked}
+    patchy = [entry for entry, share in shares.items() if share is not None and share < 1 - 1e-9]
+    text = "Some trials of {} are missing: the means are over the rest and may flatter."
+    return Markup(text).format(names(patchy)) if patchy else Markup("")
+
+
+def audit_note(audited: Mapping[str, Sequence[Entry]]) -> Markup:
+    """Return what the audit found: the methods by verdict, `found` or `not found`."""
+    texts = {
+        "found": "The audit still recognises what {} should have forgotten.",
+        "not found": "The audit finds no sign of what {} should have forgotten.",
+    }
+    parts = [
+        Markup(text).format(names(audited[verdict])) for verdict, text in texts.items() if audited[verdict]
+    ]
+    return Markup(" ").join(parts)

@@ -1,0 +1,127 @@
+"""The sections of the page, in the order in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.report.answer import Answer, answer, audit_note
+from harness.report.audit import audit_panels, audit_table, headline_estimates, headline_meanings, verdicts
+from harness.report.blocks import Section, slug
+from harness.report.causes import causes
+from harness.report.context import Context
+from harness.report.data import Cell
+from harness.report.glossary import glossary
+from harness.report.meanings import undefined
+from harness.report.numbers import several
+from harness.report.provenance import provenance
+from harness.report.ranks import ranking_panels
+from harness.report.roster import printable
+from harness.report.values import rank_tables, ranking_table
+from harness.report.views import CURVES, View
+
+SEEDS = "As above, for each cell by itself: a small dot is one seed here."
+NO_AUDIT = (
+    "No audit was made. The only attack on this page is the population attack: passing it proves little."
+)
+AUDIT = (
+    "Each mark is the AUC of the strongest attacker that was tried, the bar its 95 % interval; the dashed "
+    "line is what guessing gives. Null O: against images that were never in; null R: against models that "
+    "were retrained without them."
+)
+
+
+def make_answer(context: Context, whole: View) -> Answer:
+    """Return the answer in words, with that of the audit if there was one."""
+    audited = audit_note(verdicts(context.attacks, context.roster))
+    return answer(context.data.rankings, context.roster, whole.found, context.meanings, audited)
+
+
+def make_sections(context: Context, whole: View) -> list[Section]:
+    """Return all sections of the page; several cells get a section each, a single one needs none."""
+    return [
+        _ranking(context, whole),
+        _ranks(context),
+        *_trials(context, whole),
+        _audit(context),
+        _failures(context),
+        _glossary(context, whole),
+        provenance(context.data.units, context.roster),
+    ]
+
+
+def _trials(context: Context, whole: View) -> Iterator[Section]:
+    if not context.cells:
+        yield Section("Values", "values", ["No trial of this study has been evaluated."])
+        return
+    yield whole.tradeoff()
+    yield whole.values()
+    if len(context.cells) == 1:
+        only = View(context, context.cells[0])
+        yield only.curves()
+        return
+    views = [_of_cell(context, cell, number) for number, cell in enumerate(context.cells, 1)]
+    yield Section("Cell by cell", "cells", [SEEDS, CURVES], (), [_cell(view) for view in views])
+
+
+def _ranking(context: Context, whole: View) -> Section:
+    if not whole.found:
+        return Section("Ranking", "ranking", ["Nothing to rank: the study has no value yet."])
+    audits = headline_estimates(context.attacks)
+    headline, _ = context.metrics
+    table = ranking_table(context, {**whole.found, **audits}, [*headline, *audits], whole.basis)
+    return Section("Ranking", "ranking", (), [table])
+
+
+def _ranks(context: Context) -> Section:
+    panels = ranking_panels(context.data.rankings, context.meanings, context.roster)
+    if not panels:
+        return Section("Ranks by metric", "ranks", ["No method has a rank."])
+    caption = (
+        "The mark is the rank, the bar its 95 % interval. "
+        "Ties are in the table above: bars may overlap without one."
+    )
+    tables = rank_tables(context)
+    return Section("Ranks by metric", "ranks", (), [context.picture(panels, caption), *tables])
+
+
+def _of_cell(context: Context, cell: Cell, number: int) -> View:
+    return View(context, cell, f"{slug(f'cell {number} ' + ' '.join(cell))}-")
+
+
+def _cell(view: View) -> Section:
+    assert view.cell is not None
+    inner = [view.tradeoff(), view.values(), view.curves()]
+    return Section(printable(" · ".join(view.cell)), view.prefix.removesuffix("-"), (), (), inner)
+
+
+def _audit(context: Context) -> Section:
+    attacks = context.attacks
+    if attacks.is_empty():
+        return Section("Audit", "audit", [NO_AUDIT])
+    panels = audit_panels(attacks, context.meanings, context.roster)
+    pictures = [context.picture(panels, AUDIT)] if panels else []
+    sentences = [note] if (note := audit_note(verdicts(attacks, context.roster))) else []
+    return Section(
+        "Audit", "audit", sentences, [*pictures, audit_table(attacks, context.meanings, context.roster)]
+    )
+
+
+def _failures(context: Context) -> Section:
+    data = context.data
+    table, more = causes(data.failures, data.units, data.trials, context.roster)
+    if table is None:
+        return Section("Failures", "failures", ["Nothing failed."])
+    sentences = [f"{several(more, 'more row')} did not fit here."] if more else []
+    return Section("Failures", "failures", sentences, [table])
+
+
+def _glossary(context: Context, whole: View) -> Section:
+    data = context.data
+    used = {*whole.found, *data.rankings["metric"], *context.attacks["metric"]}
+    used |= headline_meanings(context.attacks, context.meanings).keys()
+    left_out = {
+        one
+        for frame in (data.trials, data.rankings, data.attacks)
+        for one in undefined(frame, context.meanings)
+    }
+    return glossary(used, context.meanings, sorted(left_out))

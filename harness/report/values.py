@@ -1,0 +1,160 @@
+"""Tables of values: the ranking with its headline numbers, the other numbers, and ranks by group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from harness.ranking import OVERALL
+from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
+from harness.report.context import Context
+from harness.report.forest import Estimates
+from harness.report.meanings import Meanings, arrow, in_order, sentence
+from harness.report.numbers import NONE, bracket, decimals, fixed, places
+from harness.report.roster import Competitor, Entry, Roster, printable
+
+Found = Mapping[str, Estimates]
+
+RANK = "place among the ranked methods by mean rank, with its 95 % interval; 1 is best"
+TIES = (
+    "methods with the same number cannot be told from their best: the interval of the difference contains 0"
+)
+COVERAGE = "share of the trials that gave a usable value; below 1 the means are over the rest"
+
+_GROUPS = (("", ("ranked",)), ("without a value", ("missing",)), ("failed", ("failed",)))
+
+
+def ranking_table(context: Context, found: Found, metrics: Sequence[str], caption: str) -> Table:
+    """Return rank, method, mean rank and headline numbers of every method; the references are set apart."""
+    roster, meanings = context.roster, context.meanings
+    own = context.data.rankings.filter(pl.col("group") == OVERALL, pl.col("metric") == OVERALL)
+    rows = {(row["method"], row["config"]): row for row in own.iter_rows(named=True)}
+    shown = [metric for metric in (OVERALL, *metrics) if metric in found and metric in meanings]
+    digits = _digits(found, shown)
+    remarks = _remarks(own)
+
+    def row(entry: Entry) -> Row:
+        ranked = rows.get(entry.competitor, {})
+        numbers = _numbers(entry, found, digits)
+        remarked = [TableCell(write(ranked)) for write in remarks.values()]
+        return Row([_rank(context, entry, ranked), TableCell(context.name(entry)), *numbers, *remarked])
+
+    columns = [Column("rank", "", RANK, "rank"), Column("method", numeric=False), *_columns(shown, meanings)]
+    return Table(caption, [*columns, *remarks], _groups(roster, list(roster), row), header=1)
+
+
+def _remarks(overall: pl.DataFrame) -> dict[Column, Callable[[Mapping[str, Any]], str]]:
+    """Return the columns that only some rankings need, and how each is written."""
+    columns: dict[Column, Callable[[Mapping[str, Any]], str]] = {}
+    if overall["tie_group"].null_count() < overall.height:
+        columns[Column("ties", "", TIES, "ties")] = lambda row: str(row.get("tie_group") or "")
+    if overall.filter(pl.col("status") == "ranked", pl.col("coverage") < 1 - 1e-9).height:
+        columns[Column("coverage", "", COVERAGE, "coverage")] = lambda row: fixed(row.get("coverage"), 2)
+    return columns
+
+
+def _rank(context: Context, entry: Entry, ranked: Mapping[str, Any]) -> TableCell:
+    if entry.status != "ranked":
+        return TableCell(NONE)
+    text = places(ranked.get("rank"), ranked.get("rank_low"), ranked.get("rank_high"))
+    return TableCell(Markup("{}{}").format(text, context.strip(entry)))
+
+
+def value_table(
+    context: Context, found: Found, metrics: Sequence[str], caption: str, folded: bool = False
+) -> Table:
+    """Return the method and some numbers of it, a row each."""
+    meanings, roster = context.meanings, context.roster
+    shown = [metric for metric in metrics if metric in found and metric in meanings]
+    digits = _digits(found, shown)
+    present = [entry for entry in roster if any(entry.competitor in found[metric] for metric in shown)]
+
+    def row(entry: Entry) -> Row:
+        return Row([TableCell(context.name(entry)), *_numbers(entry, found, digits)])
+
+    columns = [Column("method", numeric=False), *_columns(shown, meanings)]
+    return Table(caption, columns, _groups(roster, present, row), folded=folded)
+
+
+def rank_tables(context: Context) -> list[Table]:
+    """Return the ranks by metric, and those in each group of cells if there are groups."""
+    ranked = context.data.rankings.filter(pl.col("rank").is_not_null())
+    whole = ranked.filter(pl.col("group") == OVERALL)
+    metrics = in_order(set(whole["metric"]), context.meanings)
+    columns = [replace(column, note="rank") for column in _columns(metrics, context.meanings)]
+    tables = [_rank_table("Ranks by metric, with 95 % intervals", whole, "metric", metrics, columns, context)]
+    own = ranked.filter(pl.col("metric") == OVERALL)
+    groups = sorted(set(own["group"]) - {OVERALL})
+    if groups:
+        columns = [Column(printable(group), "rank") for group in groups]
+        tables.append(_rank_table("Overall ranks by group of cells", own, "group", groups, columns, context))
+    return tables
+
+
+def _rank_table(
+    caption: str,
+    rows: pl.DataFrame,
+    across: str,
+    wanted: Sequence[str],
+    columns: Sequence[Column],
+    context: Context,
+) -> Table:
+    ranks = {
+        (row[across], row["method"], row["config"]): places(row["rank"], row["rank_low"], row["rank_high"])
+        for row in rows.iter_rows(named=True)
+    }
+    lines = [
+        Row(
+            [
+                TableCell(context.name(entry)),
+                *(TableCell(ranks.get((one, *entry.competitor), NONE)) for one in wanted),
+            ]
+        )
+        for entry in context.roster.among(rows)
+    ]
+    return Table(
+        caption, [Column("method", numeric=False), *columns], [Group(lines)], folded=across == "metric"
+    )
+
+
+def _groups(roster: Roster, present: Sequence[Entry], row: Callable[[Entry], Row]) -> list[Group]:
+    kept: set[Competitor] = {entry.competitor for entry in present}
+    groups = []
+    for label, status in _GROUPS:
+        entries = [e for e in roster.of_status(*status) if e.competitor in kept and not e.is_reference]
+        groups.append(Group([row(entry) for entry in entries], label, muted=bool(label)))
+    references = [entry for entry in present if entry.is_reference]
+    groups.append(Group([row(entry) for entry in references], "references, not ranked"))
+    return [group for group in groups if group.rows]
+
+
+def _columns(metrics: Sequence[str], meanings: Meanings) -> list[Column]:
+    return [
+        Column(one.label, f"{one.unit} {arrow(one)}", sentence(one), slug(one.metric))
+        for one in (meanings[metric] for metric in metrics)
+    ]
+
+
+def _digits(found: Found, metrics: Sequence[str]) -> dict[str, int]:
+    return {
+        metric: decimals((e.value for e in found[metric].values()), (e.half for e in found[metric].values()))
+        for metric in metrics
+    }
+
+
+def _numbers(entry: Entry, found: Found, digits: Mapping[str, int]) -> list[TableCell]:
+    cells = []
+    for metric, number in digits.items():
+        estimate = found[metric].get(entry.competitor)
+        if estimate is None:
+            cells.append(TableCell(NONE))
+        else:
+            # Retrain's ratio to itself has no spread, which is no finding.
+            own = entry.is_reference and estimate.low == estimate.high
+            note = "" if own else bracket(estimate.low, estimate.high, number)
+            cells.append(TableCell(fixed(estimate.value, number), note))
+    return cells

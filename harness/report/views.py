@@ -1,0 +1,129 @@
+"""The sections that look at some trials: all of them, or those of one cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from harness.metrics import CELL, ORIGINAL
+from harness.ranking import OVERALL
+from harness.report.blocks import Section, Table
+from harness.report.context import Context
+from harness.report.curves import curve_panels, has_curves
+from harness.report.data import Cell, in_cell
+from harness.report.forest import LEFT, RIGHT, estimates, forest_panel
+from harness.report.numbers import several
+from harness.report.summary import dots, prefer, summarise
+from harness.report.tradeoff import TIME, can_draw, out_of_sight, tradeoff_panel
+from harness.report.values import Found, value_table
+
+DOTS = "The large mark is the mean, the bar its 95 % interval, and each small dot below it is one {}."
+GOAL = (
+    "Retrain is the goal: at the left as useful, at the top as private. Lines are 95 % intervals, cut at the "
+    "frame."
+)
+TIMED = "The area of a mark is the time relative to retrain, given behind the name too if there is room."
+UNTIMED = "Run time was not measured, so all marks have one size."
+GREY = "Grey methods failed in some trial of the study and do not stretch the scale."
+CURVES = (
+    "Each thin line is one seed, the thick one their mean. Forget is in the method's colour, retain in the "
+    "text's, test in grey; dashed lines are the levels at which retrain ended, measured on the same images. "
+    "The scale is stretched towards 1 (square root of the error)."
+)
+LINE = "The dashed line is retrain, the band its interval."
+EDGE = f"Methods that failed do not stretch the scale: {LEFT} and {RIGHT} mark those beyond it."
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Some trials of the study: all, or those of one cell.
+
+    With a `prefix` it is one of several: the prefix keeps its anchors apart, and how to read it is said
+    elsewhere.
+    """
+
+    context: Context
+    cell: Cell | None = None
+    prefix: str = ""
+
+    @cached_property
+    def trials(self) -> pl.DataFrame:
+        """The trials in view."""
+        trials = self.context.data.trials
+        return trials if self.cell is None else in_cell(trials, self.cell)
+
+    @cached_property
+    def found(self) -> Found:
+        """All numbers in view; those that the ranking reports are the ranking's own."""
+        headline, others = self.context.metrics
+        values = summarise(self.trials, [*headline, *others])
+        if self.cell is None:
+            values = prefer(values, self.context.data.rankings.filter(pl.col("group") == OVERALL))
+        return estimates(values, dots(self.trials))
+
+    @property
+    def basis(self) -> str:
+        """What the numbers in view are means of."""
+        cells, seeds = self.trials.select(CELL).n_unique(), self.trials["seed"].n_unique()
+        over = (
+            several(seeds, "seed")
+            if cells == 1
+            else f"{several(cells, 'cell')} with {several(seeds, 'seed')}"
+        )
+        return f"mean over {over}" + (
+            ", 95 % interval in brackets" if seeds > 1 else ", so without intervals"
+        )
+
+    def tradeoff(self) -> Section:
+        """Privacy against usefulness against time."""
+        context, title = self.context, "Privacy, usefulness, time"
+        if not can_draw(self.found, context.meanings, context.roster):
+            missing = "Nothing to draw: no method has both a retention deviation and a population attack."
+            return Section(title, f"{self.prefix}tradeoff", [missing])
+        sentences = [] if self.prefix else self._how_to_read_tradeoff()
+        if hidden := [entry.label for entry in out_of_sight(self.found, context.roster)]:
+            sentences.append(f"Beyond the scale: {', '.join(hidden)}.")
+        panel = tradeoff_panel(self.found, context.meanings, context.roster)
+        picture = context.picture([panel], " ".join(sentences), "single")
+        return Section(title, f"{self.prefix}tradeoff", (), [picture])
+
+    def values(self) -> Section:
+        """Every headline number of every method, with every seed."""
+        context, (headline, others) = self.context, self.context.metrics
+        drawn = [metric for metric in headline if metric in self.found]
+        if not drawn:
+            return Section("Values and seeds", f"{self.prefix}values", ["No trial has a value."])
+        panels = [forest_panel(self.found[one], context.meanings[one], context.roster) for one in drawn]
+        one = "cell" if self.trials.select(CELL).n_unique() > 1 else "seed"
+        parts = [DOTS.format(one), LINE] + [EDGE] * bool(context.roster.of_status("failed"))
+        blocks = [context.picture(panels, "" if self.prefix else " ".join(parts))]
+        tables = [] if self.cell is None else [self._table(drawn, f"Values: {self.basis}", folded=False)]
+        rest = [metric for metric in others if metric in self.found]
+        tables += [self._table(rest, f"The other numbers: {self.basis}", folded=True)] if rest else []
+        return Section("Values and seeds", f"{self.prefix}values", (), [*blocks, *tables])
+
+    def curves(self) -> Section:
+        """Accuracy by epoch; makes sense for one cell only."""
+        context = self.context
+        assert self.cell is not None
+        epochs = in_cell(context.data.epochs, self.cell)
+        panels = curve_panels(epochs, context.roster)
+        anchor, title = f"{self.prefix}curves", "Accuracy while unlearning"
+        if not panels:
+            return Section(title, anchor, ["No curves: no epoch of these trials was recorded."])
+        known = has_curves(epochs)
+        ran = context.roster.among(self.trials)
+        absent = [one.label for one in ran if one.competitor not in known and one.method != ORIGINAL]
+        sentences = [] if self.prefix else [CURVES]
+        if absent:
+            sentences.append(f"No curve was recorded for {', '.join(absent)}.")
+        return Section(title, anchor, (), [context.picture(panels, " ".join(sentences), "small")])
+
+    def _how_to_read_tradeoff(self) -> list[str]:
+        failed = self.context.roster.of_status("failed")
+        return [GOAL, TIMED if TIME in self.found else UNTIMED, *([GREY] if failed else [])]
+
+    def _table(self, metrics: list[str], caption: str, folded: bool) -> Table:
+        return value_table(self.context, self.found, metrics, caption, folded)

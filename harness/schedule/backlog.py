@@ -1,0 +1,100 @@
+"""What can run next: units whose needs are met, in an order that keeps the workers warm and busy."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from harness.unit import Kind, Unit
+
+MOST_TRIES = 3
+"""How often a unit is begun in one run before the deaths of its workers are taken for its own fault."""
+
+
+class Stage(Enum):
+    """Units run together; then those that are timed, each alone."""
+
+    TOGETHER = "together"
+    ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A unit to begin: its attempt over all runs (what rows carry) and its try in this run, both from 1."""
+
+    unit: Unit
+    attempt: int
+    number: int
+
+
+class Backlog:
+    """The units of a run that have not begun, and what they wait for.
+
+    A need that is not among the units is met. A unit whose need failed stays here: it is still to be run.
+    They go by data set and architecture, since both stay warm in a worker.
+    Among those, units that others need come first, and the rest in the order of the plan, which keeps those
+    of one need together.
+    """
+
+    def __init__(self, units: Sequence[Unit], attempts: Mapping[str, int]) -> None:
+        self._units = {unit.id: unit for unit in units}
+        self._attempts = Counter(attempts)
+        self._tries: Counter[str] = Counter()
+        self._missing = {unit.id: self._units.keys() & set(unit.needs) for unit in units}
+        self._dependants: dict[str, list[str]] = defaultdict(list)
+        for waiting, needs in self._missing.items():
+            for need in needs:
+                self._dependants[need].append(waiting)
+        self._order = self._ordered(units)
+        self._ready: dict[Stage, list[tuple[int, str]]] = {stage: [] for stage in Stage}
+        for unit in units:
+            self._make_ready_if_met(unit.id)
+
+    def ready(self, stage: Stage) -> bool:
+        """Say whether a unit of a stage could begin now."""
+        return bool(self._ready[stage])
+
+    def take(self, stage: Stage) -> Suggestion | None:
+        """Return the next unit of a stage to begin, or None while none can."""
+        if not self._ready[stage]:
+            return None
+        _, unit = heapq.heappop(self._ready[stage])
+        self._attempts[unit] += 1
+        self._tries[unit] += 1
+        return Suggestion(self._units[unit], self._attempts[unit], self._tries[unit])
+
+    def finished(self, unit: str) -> None:
+        """Note that a unit has its result: what waited for it alone can begin."""
+        for dependant in self._dependants[unit]:
+            self._missing[dependant].discard(unit)
+            self._make_ready_if_met(dependant)
+
+    def again(self, unit: str) -> bool:
+        """Put back a unit that was begun and came to nothing; return False if it had all its tries."""
+        if self._tries[unit] >= MOST_TRIES:
+            return False
+        self._make_ready_if_met(unit)
+        return True
+
+    def _make_ready_if_met(self, unit: str) -> None:
+        if not self._missing[unit]:
+            alone = self._units[unit].kind == Kind.TIMING
+            heapq.heappush(self._ready[Stage.ALONE if alone else Stage.TOGETHER], (self._order[unit], unit))
+
+    def _ordered(self, units: Sequence[Unit]) -> dict[str, int]:
+        """Return the rank of each unit among all."""
+        cells: dict[tuple[str, str], int] = {}
+        for unit in units:
+            cells.setdefault(_cell(unit), len(cells))
+
+        def key(unit: Unit) -> tuple[int, bool]:
+            return cells[_cell(unit)], unit.id not in self._dependants
+
+        return {unit.id: rank for rank, unit in enumerate(sorted(units, key=key))}
+
+
+def _cell(unit: Unit) -> tuple[str, str]:
+    return unit.dataset.label, unit.architecture.name

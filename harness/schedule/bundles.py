@@ -1,0 +1,65 @@
+"""The units of a farm by the shadow that they need: what one worker goes through while it keeps that shadow warm."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+
+from harness.schedule.backlog import MOST_TRIES, Suggestion
+from harness.unit import Unit
+
+
+class Bundles:
+    """The units of a farm that have not begun. A shadow and all that is done to it is a bundle; so is each retrain.
+
+    A worker takes a bundle whole and goes through it in order. Once every bundle is taken, an idle worker helps with
+    the longest whose shadow is trained. A unit whose shadow failed stays here: it is still to be run.
+    """
+
+    def __init__(self, units: Sequence[Unit], attempts: Mapping[str, int]) -> None:
+        self._units = {unit.id: unit for unit in units}
+        self._attempts, self._tries = Counter(attempts), Counter[str]()
+        self._bundles: dict[str, deque[str]] = {}
+        for unit in units:
+            self._bundles.setdefault(self._bundle_of(unit.id), deque()).append(unit.id)
+        self._waiting = deque(self._bundles)
+        self._trained = {bundle for bundle in self._bundles if bundle not in self._units}
+
+    def take(self, own: str | None) -> tuple[str, Suggestion] | None:
+        """Return a bundle and the next unit of it, from the bundle `own` of a worker if it can; None if none can."""
+        bundle = own if own is not None and self._can_go_on(own) else self._another()
+        if bundle is None:
+            return None
+        unit = self._bundles[bundle].popleft()
+        self._attempts[unit] += 1
+        self._tries[unit] += 1
+        return bundle, Suggestion(self._units[unit], self._attempts[unit], self._tries[unit])
+
+    def finished(self, unit: str) -> None:
+        """Note that a unit has its result: after a shadow, all that is done to it can begin."""
+        self._trained.add(unit)
+
+    def again(self, unit: str) -> bool:
+        """Put back a unit that was begun and came to nothing; return False if it had all its tries."""
+        if self._tries[unit] >= MOST_TRIES:
+            return False
+        bundle = self._bundle_of(unit)
+        self._bundles[bundle].appendleft(unit)
+        self._waiting.append(bundle)
+        return True
+
+    def _bundle_of(self, unit: str) -> str:
+        return next(iter(self._units[unit].needs), unit)
+
+    def _can_go_on(self, bundle: str) -> bool:
+        """Whether the next unit can begin: it begins the bundle, or the shadow is trained."""
+        left = self._bundles[bundle]
+        return bool(left) and (left[0] == bundle or bundle in self._trained)
+
+    def _another(self) -> str | None:
+        while self._waiting:
+            bundle = self._waiting.popleft()
+            if self._can_go_on(bundle):
+                return bundle
+        under_way = [bundle for bundle in self._bundles if self._can_go_on(bundle)]
+        return max(under_way, key=lambda bundle: len(self._bundles[bundle]), default=None)

@@ -1,0 +1,119 @@
+"""What becomes of a unit that ended: a result, a failure, or another try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.errors import HarnessError
+from harness.schedule.deaths import Death, commit_death
+
+if TYPE_CHECKING:
+    from harness.schedule.backlog import Suggestion
+    from harness.schedule.demand import Demand
+    from harness.store import Store
+    from harness.unit import Unit
+    from harness.work.unit import Status
+
+
+class WorkerUnfit(HarnessError):
+    """A worker has started but cannot work: a plug-in, a device or the root is missing on its node."""
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Where a unit ended and after how many seconds; `busy` units were running then, itself included.
+
+    Host and process are None where the worker died.
+    """
+
+    host: str | None
+    pid: int | None
+    seconds: float
+    busy: int
+
+
+Report = Callable[["Unit", "Status", WorkerInfo], None]
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of one try: what the worker said of it, or None and Ray's error if it died."""
+
+    trial: str
+    result: Mapping[str, Any] | None
+    error: str
+    begun: datetime
+    busy: int
+
+
+class Queue(Protocol):
+    """What has not begun: hears of results, and takes back what came to nothing unless it had all its tries."""
+
+    def finished(self, unit: str) -> None: ...
+    def again(self, unit: str) -> bool: ...
+
+
+class Live(Protocol):
+    """What was suggested and has not ended, by the id of its trial, and what it takes of its node."""
+
+    live: dict[str, Suggestion]
+
+    def demand(self, suggestion: Suggestion) -> Demand: ...
+
+
+@dataclass(frozen=True)
+class Endings:
+    """Settles each end: commits what no worker could, puts back what deserves another try, reports the rest.
+
+    `why(unit, attempt, error)` says why a worker died.
+    """
+
+    backlog: Queue
+    feed: Live
+    store: Store
+    device: str
+    why: Callable[[str, int, str], Death]
+    report: Report
+
+    def settle(self, end: End) -> None:
+        """Take note of one end. Raises `WorkerUnfit`, what the store raises, and what `report` raises."""
+        suggestion = self.feed.live.pop(end.trial)
+        if end.result is None:
+            self._died(suggestion, end)
+        elif "unfit" in end.result:
+            raise WorkerUnfit(f"a worker on {end.result['host']} cannot work: {end.result['unfit']}")
+        else:
+            self._ended(suggestion, end, end.result)
+
+    def _died(self, suggestion: Suggestion, end: End) -> None:
+        death = self.why(suggestion.unit.id, suggestion.attempt, end.error)
+        self._commit(suggestion, death, end)
+        if death.final or not self.backlog.again(suggestion.unit.id):
+            seconds = (datetime.now(UTC) - end.begun).total_seconds()
+            self.report(suggestion.unit, "failed", WorkerInfo(None, None, seconds, end.busy))
+
+    def _ended(self, suggestion: Suggestion, end: End, result: Mapping[str, Any]) -> None:
+        unit, status = suggestion.unit, result["status"]
+        if "uncommitted" in result:
+            self._commit(suggestion, Death(**result["uncommitted"]), end)
+        # Its neighbours may have had the memory: with a bigger share there are fewer of them.
+        shared = self.feed.demand(suggestion).gpu < 1
+        if result.get("out_of_memory") and shared and self.backlog.again(unit.id):
+            return
+        if status != "failed":
+            self.backlog.finished(unit.id)
+        self.report(unit, status, WorkerInfo(result["host"], result["pid"], result["seconds"], end.busy))
+
+    def _commit(self, suggestion: Suggestion, death: Death, end: End) -> None:
+        commit_death(
+            self.store,
+            suggestion.unit,
+            suggestion.attempt,
+            death,
+            device=self.device,
+            share=self.feed.demand(suggestion).gpu or 1.0,
+            started=end.begun,
+        )

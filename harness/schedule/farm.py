@@ -1,0 +1,115 @@
+"""The shadow-model farm on Ray actors: a worker trains a shadow and runs every audited method on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from harness.schedule.backlog import Suggestion
+from harness.schedule.bundles import Bundles
+from harness.schedule.demand import Demand
+from harness.schedule.endings import End
+from harness.schedule.interrupt import Draining
+from harness.schedule.performer import Job, Performer, configuration
+
+WAIT_SECONDS = 0.2
+"""How long the loop waits before it looks up: whether it was asked to stop, whether the cluster has grown."""
+
+
+@dataclass
+class Worker:
+    """An actor, what it takes of its node, and the bundle that it goes through."""
+
+    actor: Any
+    demand: Demand
+    bundle: str | None = None
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A unit that runs: its worker, its key in `live`, and since when."""
+
+    worker: Worker
+    key: str
+    begun: datetime
+
+
+@dataclass
+class FarmLoop:
+    """Keeps one actor busy for each place that the cluster has; `live` are the units that run, by a key of their own.
+
+    `settle` hears of each end; `most()` says how many units of the usual demand the cluster holds now.
+    """
+
+    bundles: Bundles
+    usual: Demand
+    most: Callable[[], int]
+    job: Job
+    draining: Draining
+    heartbeat: Callable[[], None]
+    live: dict[str, Suggestion] = field(default_factory=dict)
+    _idle: list[Worker] = field(default_factory=list)
+    _busy: dict[Any, Busy] = field(default_factory=dict)
+    _begun: int = 0
+
+    def demand(self, suggestion: Suggestion) -> Demand:
+        """Return what a unit takes of its node in this try."""
+        return self.usual.for_try(suggestion.number)
+
+    def run(self, settle: Callable[[End], None]) -> None:
+        """Run until no unit can begin and none runs; asked to stop, begin nothing more. The actors are gone then."""
+        try:
+            while self._begin() or self._busy:
+                ended, _ = ray.wait(list(self._busy), num_returns=1, timeout=WAIT_SECONDS)
+                for reference in ended:
+                    settle(self._end(reference))
+                self.heartbeat()
+        finally:
+            for worker in (*self._idle, *(busy.worker for busy in self._busy.values())):
+                ray.kill(worker.actor)
+
+    def _begin(self) -> bool:
+        """Begin as many units as there are places; return whether any began."""
+        before = self._begun
+        while not self.draining.asked and len(self._busy) < max(1, self.most()):
+            found = self.bundles.take(self._idle[-1].bundle if self._idle else None)
+            if found is None:
+                break
+            self._start(*found)
+        return self._begun > before
+
+    def _start(self, bundle: str, suggestion: Suggestion) -> None:
+        demand = self.demand(suggestion)
+        worker = self._worker(demand)
+        worker.bundle = bundle
+        self._begun += 1
+        key = f"farm-{self._begun}"
+        self.live[key] = suggestion
+        reference = worker.actor.perform.remote(configuration(suggestion.unit, suggestion.attempt, demand))
+        self._busy[reference] = Busy(worker, key, datetime.now(UTC))
+
+    def _worker(self, demand: Demand) -> Worker:
+        """Return an idle worker, or a new one; one whose share is too small for this try makes room for it."""
+        if self._idle:
+            worker = self._idle.pop()
+            if worker.demand == demand:
+                return worker
+            ray.kill(worker.actor)
+        actor = ray.remote(Performer).options(
+            num_cpus=demand.cpu, num_gpus=demand.gpu, max_restarts=0, max_task_retries=0
+        )
+        return Worker(actor.remote(self.job), demand)
+
+    def _end(self, reference: Any) -> End:
+        count, busy = len(self._busy), self._busy.pop(reference)
+        try:
+            result, error = ray.get(reference), ""
+            self._idle.append(busy.worker)
+        except RayError as lost:  # the actor is gone, and the next unit gets a new one
+            result, error = None, str(lost)
+        return End(busy.key, result, error, busy.begun, count)

@@ -1,0 +1,111 @@
+"""What a worker process does: perform one unit after another, its caches warm, and say how each ended."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import socket
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray
+import torch
+
+from harness import registry
+from harness.errors import HarnessError
+from harness.schedule.deaths import Death, trace_path
+from harness.schedule.demand import Demand
+from harness.schedule.noted import NotedStore
+from harness.schedule.warm import warm_up
+from harness.store import Store
+from harness.unit import KeepModels, Kind, Unit
+from harness.work import Workbench, perform
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a run is told once; `images` are references to each data set, by its name."""
+
+    token: str
+    root: str
+    plugins: tuple[str, ...]
+    device: str
+    time_limit: float
+    keep_models: KeepModels
+    images: Mapping[str, Any]
+
+
+def configuration(unit: Unit, attempt: int, demand: Demand) -> dict[str, Any]:
+    """Return a unit as Tune passes it to a worker: plain values alone."""
+    return {"unit": json.dumps(unit.to_json()), "attempt": attempt, "cpu": demand.cpu, "gpu": demand.gpu}
+
+
+class Performer:
+    """Performs units in one process. Whatever goes wrong is a result: an exception would cost the warm process."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the store and load the tasks, once in the life of the process."""
+        # Ray turns SIGTERM into a SystemExit inside the method that runs, which would pass for the method's
+        # own failure. It is the death of a worker, whose node is taken away; the unit runs again elsewhere.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # What Ray's object store maps is read-only, which torch cannot express. Nothing writes to data sets.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        self._job, self._unfit = job, ""
+        self._warm: set[tuple[str, str, str]] = set()
+        try:
+            registry.load(job.plugins)
+            self._store = Store.open(job.root, write=True)
+            device = torch.device(job.device)
+            self._bench = Workbench(self._store, device, lambda spec: ray.get(job.images[spec.name]))
+        except HarnessError as error:
+            self._unfit = str(error)
+
+    def perform(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Perform the unit of a `configuration` and say how it ended, where, and after how many seconds."""
+        begun = time.perf_counter()
+        ending = {"unfit": self._unfit} if self._unfit else self._perform(config)
+        place = {"host": socket.gethostname(), "pid": os.getpid()}
+        return ending | place | {"seconds": time.perf_counter() - begun}
+
+    def _perform(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        unit, attempt = Unit.from_json(json.loads(config["unit"])), config["attempt"]
+        self._bench.store = store = NotedStore(self._store, share=config["gpu"] or 1.0)
+        try:
+            with _watched(trace_path(self._job.token, unit.id, attempt), self._job.time_limit):
+                self._warm_up(unit)
+                status = perform(unit, self._bench, attempt, self._job.keep_models)
+        except BaseException as error:  # a method's KeyboardInterrupt, or a store that takes no failure
+            why = Death(type(error).__name__, str(error)[:2000], traceback.format_exc())
+            return {"status": "failed", "uncommitted": asdict(why)}
+        return {"status": status, "out_of_memory": store.out_of_memory}
+
+    def _warm_up(self, unit: Unit) -> None:
+        key = (unit.dataset.label, unit.architecture.name, unit.recipe.precision)
+        if unit.kind == Kind.TIMING and key not in self._warm:
+            with suppress(Exception):  # the unit itself will fail in the same way, and say so
+                warm_up(unit, self._bench)
+            self._warm.add(key)
+
+
+@contextmanager
+def _watched(trace: str, seconds: float) -> Iterator[None]:
+    """End this process, its stack left in the file `trace`, after so many seconds or at a crash inside.
+
+    A thread of C does it, so it works although a method never gives Python's lock back.
+    """
+    with open(trace, "w") as file:
+        faulthandler.enable(file)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            faulthandler.enable()
+            os.unlink(trace)

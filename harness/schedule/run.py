@@ -1,0 +1,158 @@
+"""Units through Ray: the same meaning as one after the other in one process, on many at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.schedule.backlog import Backlog, Stage
+from harness.schedule.bundles import Bundles
+from harness.schedule.cluster import Session
+from harness.schedule.deaths import Death, collect_trace, death
+from harness.schedule.demand import Demand, NoRoom, Resources, demand_of, slots
+from harness.schedule.endings import Endings, Report
+from harness.schedule.interrupt import Draining, draining
+
+if TYPE_CHECKING:
+    from harness.schedule.performer import Job
+    from harness.store import Store
+    from harness.unit import KeepModels, Unit
+
+
+def run_units(
+    units: Sequence[Unit],
+    *,
+    root: str,
+    session: Session,
+    attempts: Mapping[str, int],
+    report: Report,
+    plugins: Sequence[str] = (),
+    data: str | None = None,
+    device: str = "auto",
+    time_limit: float = 3600.0,
+    keep_models: KeepModels = "original",
+    resources: Resources = "auto",
+    heartbeat: Callable[[], None] = lambda: None,
+) -> None:
+    """Perform units on the workers of a Ray session; those that are timed come last, each alone.
+
+    A unit whose worker died, or that found a shared GPU full, is begun again with twice the share, at most
+    three times in all. One that raises or takes too long fails at once. A unit whose need failed is not
+    tried: it stays to be run.
+
+    Args:
+        units: what is to run; a need that is not among them is met.
+        root: where to commit; every node must reach it.
+        session: what `connect` gave.
+        attempts: the failed attempts so far, by unit id; numbers go on from there.
+        report: told of each unit as it ends, in this thread. What it raises ends the run.
+        plugins: modules with more tasks, to be imported by every worker.
+        data: the folder with the official files; they are read here alone, workers get the images from Ray.
+        device: `cpu`, `cuda`, or `auto`: CUDA if the cluster has GPUs. Ray says which GPU a unit gets.
+        time_limit: seconds after which a unit fails.
+        keep_models: `original`, `none` or `all`.
+        resources: what is set aside for a unit.
+        heartbeat: called several times a second while units run.
+
+    Raises:
+        KeyboardInterrupt: after a Ctrl-C, once what ends within five seconds is committed.
+        InvalidResources, NoRoom: no node can take one unit.
+        WorkerUnfit: a worker cannot do any unit.
+    """
+    if not units:
+        return
+    from harness.schedule.performer import Job
+    from harness.store import Store
+
+    device = _device(device, session)
+    demand = demand_of(resources, device)
+    _check_room(demand, session)
+    store = Store.open(root, write=True)
+    images = _images(units, data)
+    job = Job(uuid.uuid4().hex[:8], store.uri, tuple(plugins), device, time_limit, keep_models, images)
+    farm = Bundles([unit for unit in units if unit.kind.of_farm], attempts)
+    backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts)
+    with draining() as state:
+        run = _Run(session, store, job, backlog, demand, state, report, heartbeat)
+        run.fit(Stage.TOGETHER)
+        run.farm(farm)
+        run.fit(Stage.ALONE)
+        if state.asked:
+            raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from one Tuner to the next."""
+
+    session: Session
+    store: Store
+    job: Job
+    backlog: Backlog
+    demand: Demand
+    draining: Draining
+    report: Report
+    heartbeat: Callable[[], None]
+
+    def fit(self, stage: Stage) -> None:
+        """Run the units of a stage through Ray Tune, as many at a time as one Tuner takes."""
+        while self.backlog.ready(stage) and not self.draining.asked:
+            self._fit_once(stage)
+
+    def farm(self, bundles: Bundles) -> None:
+        """Run the units of the shadow-model farm on actors."""
+        from harness.schedule.farm import FarmLoop
+
+        def places() -> int:
+            return slots(self.demand, self.session.nodes())
+
+        loop = FarmLoop(bundles, self.demand, places, self.job, self.draining, self.heartbeat)
+        endings = Endings(bundles, loop, self.store, self.job.device, self._why, self.report)
+        loop.run(endings.settle)
+
+    def _fit_once(self, stage: Stage) -> None:
+        from harness.schedule.tuning import Feed, Listener, fit
+
+        demand = self.demand if stage == Stage.TOGETHER else self.demand.alone()
+        most = self._most if stage == Stage.TOGETHER else lambda: 1
+        feed = Feed(self.backlog, stage, demand, most, self.draining)
+        endings = Endings(self.backlog, feed, self.store, self.job.device, self._why, self.report)
+        fit(feed, Listener(endings.settle, self.heartbeat), self.job)
+
+    def _most(self) -> int:
+        """Return twice what the cluster holds: what waits starts at once, and tells an autoscaler to grow."""
+        return 2 * max(1, slots(self.demand, self.session.nodes()))
+
+    def _why(self, unit: str, attempt: int, error: str) -> Death:
+        trace = collect_trace(self.session.nodes(), self.job.token, unit, attempt)
+        return death(error, trace, self.job.time_limit)
+
+
+def _device(device: str, session: Session) -> str:
+    """Return the type of device that every worker uses; its index is Ray's affair."""
+    if device == "auto":
+        return "cuda" if any(node.gpus for node in session.nodes()) else "cpu"
+    return device.partition(":")[0]
+
+
+def _check_room(demand: Demand, session: Session) -> None:
+    """Raise `NoRoom` unless some node can take a unit, also alone: Ray would wait for one for ever."""
+    nodes = session.nodes()
+    if not slots(demand, nodes) or not slots(demand.alone(), nodes):
+        wanted = f"{demand.cpu:g} CPU and {demand.gpu:g} GPU"
+        largest = ", ".join(f"{node.name}: {node.cpus:g} CPU, {node.gpus:g} GPU" for node in nodes)
+        raise NoRoom(f"a unit takes {wanted}, and no node has them ({largest}); set resources or add a node")
+
+
+def _images(units: Iterable[Unit], data: str | None) -> dict[str, Any]:
+    """Read each data set once and put it into Ray's object store, from where workers map it."""
+    import ray
+
+    from harness import registry
+    from harness.contracts.catalog import DATASETS
+    from harness.work import official
+
+    names = dict.fromkeys(unit.dataset.name for unit in units)
+    return {name: ray.put(official.read(registry.find(DATASETS, name), data)) for name in names}

@@ -1,0 +1,177 @@
+"""Ray Tune as the loop that keeps workers busy: what it is given to run, and what it tells of each end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from harness.schedule.backlog import Backlog, Stage, Suggestion
+from harness.schedule.demand import Demand
+from harness.schedule.endings import End
+from harness.schedule.environment import environment
+from harness.schedule.interrupt import Draining
+from harness.schedule.performer import Job, configuration
+from harness.schedule.scratch import discard, temporary_folder
+from harness.schedule.worker import UnitWorker
+
+MOST_UNITS = 10_000
+"""Units of one Tuner: it remembers every one of them, with 50 kB."""
+
+ROOM_SECONDS = 5.0
+"""How long the size of the cluster is taken for granted; nodes come and go."""
+
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files for each unit
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it ends the units that run
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+class Feed(Searcher):
+    """Suggests what the backlog has ready for one stage, at most `most()` units at once.
+
+    `live` are the suggestions that have not ended, by the id of their trial.
+    """
+
+    def __init__(
+        self, backlog: Backlog, stage: Stage, demand: Demand, most: Callable[[], int], draining: Draining
+    ) -> None:
+        super().__init__()
+        self.live: dict[str, Suggestion] = {}
+        self._backlog, self._stage, self._demand = backlog, stage, demand
+        self._most, self._draining = most, draining
+        self._room, self._measured = 0, float("-inf")
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return a unit to run; None where there is none yet; FINISHED where none will come."""
+        if self._draining.asked:
+            return Searcher.FINISHED
+        if len(self.live) >= self._limit():
+            return None
+        suggestion = self._backlog.take(self._stage)
+        if suggestion is None:
+            return None if self.live else Searcher.FINISHED
+        self.live[trial_id] = suggestion
+        return configuration(suggestion.unit, suggestion.attempt, self.demand(suggestion))
+
+    def demand(self, suggestion: Suggestion) -> Demand:
+        """Return what a unit takes of its node in this try."""
+        return self._demand.for_try(suggestion.number)
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Take over the limit from Tune, whose own cannot grow with the cluster."""
+        return True
+
+    def _limit(self) -> int:
+        now = time.monotonic()
+        if now - self._measured > ROOM_SECONDS:
+            self._room, self._measured = self._most(), now
+        return self._room
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The listener takes note: it sees more of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: committed units are the only state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Keep nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its configuration into its scratch; this would be the whole plan
+
+
+class InOrder(FIFOScheduler):
+    """First in, first out; the stock scheduler looks at every unit at every step, to no end."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Choose none: Tune starts what is pending in any case."""
+        return None
+
+
+class Listener(tune.Callback):
+    """Tells of each end, and of each step of Tune's loop, where what is raised ends the loop."""
+
+    def __init__(self, settle: Callable[[End], None], heartbeat: Callable[[], None]) -> None:
+        self._settle, self._heartbeat = settle, heartbeat
+        self._begun: dict[str, datetime] = {}
+        self._ended: list[Trial] = []
+        self.folder: str | None = None
+        """Where Tune keeps errors, and a folder for each unit, in the session's folder on this node."""
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note when."""
+        self._begun[trial.trial_id] = datetime.now(UTC)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note it: what is raised here would pass for a failure of the trial."""
+        self._ended.append(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note it."""
+        self._ended.append(trial)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tell."""
+        while self._ended:
+            trial = self._ended.pop()
+            self.folder = str(Path(str(trial.local_path)).parents[1])
+            self._settle(self._end(trial))
+        self._heartbeat()
+
+    def _end(self, trial: Trial) -> End:
+        busy = len(self._begun)
+        begun = self._begun.pop(trial.trial_id, datetime.now(UTC))
+        if trial.status != Trial.ERROR:
+            return End(trial.trial_id, trial.last_result, "", begun, busy)
+        error = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
+        return End(trial.trial_id, None, error, begun, busy)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def fit(feed: Feed, listener: Listener, job: Job) -> None:
+    """Run what the feed suggests until it has no more, or ten thousand units; the listener hears of each end.
+
+    What the listener raises comes out, once the workers are stopped.
+    """
+    with environment(**SETTINGS), temporary_folder("harness-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_parameters(UnitWorker, job=job),
+            tune_config=tune.TuneConfig(
+                search_alg=feed,
+                scheduler=InOrder(),  # type: ignore[no-untyped-call]
+                num_samples=MOST_UNITS,
+                reuse_actors=True,
+                max_concurrent_trials=MOST_UNITS,  # unset: one at a time; the feed has the limit
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name=f"harness-{job.token}",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[listener],
+                failure_config=tune.FailureConfig(max_failures=0),  # else again with the same resources
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            if listener.folder is not None:
+                discard(listener.folder)

@@ -1,0 +1,15 @@
+"""What can go wrong with tracking: one line each, and never a reason for a study to fail."""
+
+from __future__ import annotations
+
+from harness.errors import HarnessError
+
+LATER = "`harness ui` or `harness sync STUDY` fills it in later"
+
+
+class TrackingUnavailable(HarnessError):
+    """MLflow cannot be written now; the tables hold everything and it can be synced at any later time."""
+
+
+class NoSuchStudy(HarnessError):
+    """A root without any plan, or without one of that name."""

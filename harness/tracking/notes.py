@@ -1,0 +1,92 @@
+"""Descriptions of runs, in Markdown: what the numbers mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from harness.ranking import OVERALL
+from harness.tracking.plan import Cell
+
+LENGTH = 8000
+"""Characters of a tag that every MLflow store takes."""
+
+HEADLINE = ("overall", "retention_deviation", "indiscernibility_val", "accuracy_test", "time_ratio")
+BETTER = {"lower": "lower is better", "higher": "higher is better", "closest": "best at the reference"}
+HOW_TO_READ = """\
+Each number is the mean over seeds; `.low` and `.high` are the ends of its 95 % bootstrap interval over \
+seeds (absent for one seed). `seeds/…` has the value of every seed, the step being the seed; `epochs/…` the \
+mean over seeds after every epoch. `overall` and `rank.…` compare the method with all others of the study.
+"""
+AUDIT = """\
+`ulira_<statistic>.<pool>.<null>` is what U-LiRA finds on an audit pool (Hayes et al. 2024, \
+arXiv 2403.01218). Null O: images that were never in; an AUC of 0.5 says that nothing leaks. Null R: exact \
+retrains. `.L0` and `.L1` are weaker attackers, not fitted to the method.
+"""
+
+
+def cell_note(cell: Cell, seeds: Sequence[int], metrics: Collection[str], definitions: pl.DataFrame) -> str:
+    """Return the description of the run of one cell that shows these metrics."""
+    where = f"{cell.dataset}, {cell.scenario}, {cell.architecture}"
+    what = f"`{cell.method}` ({cell.config}) on {where}; seeds: {', '.join(map(str, seeds))}."
+    audit = [AUDIT] if any(metric.startswith("ulira_") for metric in metrics) else []
+    return _fitting([what, "", HOW_TO_READ, *audit, *_meanings(metrics, definitions)])
+
+
+def study_note(question: str, rankings: pl.DataFrame, definitions: pl.DataFrame) -> str:
+    """Return the description of the run of a plan: its question, its ranking, and what the columns mean."""
+    rows = rankings.filter(pl.col("group") == OVERALL)
+    known = set(rows.filter(pl.col("value").is_not_null())["metric"])
+    shown = [metric for metric in HEADLINE if metric in known]
+    table = _table(rows, shown, definitions) if shown else ["Nothing has been measured yet."]
+    return _fitting([question, "", *table, "", *_meanings(shown, definitions)])
+
+
+def _table(rows: pl.DataFrame, shown: Sequence[str], definitions: pl.DataFrame) -> list[str]:
+    labels = dict(definitions.select("metric", "label").iter_rows())
+    found = {(row["method"], row["config"], row["metric"]): row for row in rows.iter_rows(named=True)}
+    order = pl.col("status").replace_strict({"ranked": 0, "reference": 2}, default=1)
+    configs = Counter(method for method, _, metric in found if metric == OVERALL)
+    competitors = rows.filter(pl.col("metric") == OVERALL).sort(order, "rank", "method", "config")
+    lines = [
+        _line(["rank", "method", *(labels[metric] for metric in shown)]),
+        _line(["---"] * (2 + len(shown))),
+    ]
+    for row in competitors.iter_rows(named=True):
+        key = (row["method"], row["config"])
+        name = row["method"] if configs[row["method"]] == 1 else " ".join(key)
+        rank = _number(row, "rank", "rank_low", "rank_high", "g") or row["status"]
+        values = (_number(found.get((*key, metric), {}), "value", "low", "high", ".3f") for metric in shown)
+        lines.append(_line([rank, name, *values]))
+    return lines
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _number(row: Mapping[str, Any], value: str, low: str, high: str, form: str) -> str:
+    """Return `0.953 [0.951, 0.955]`, or nothing if there is no value."""
+    if row.get(value) is None:
+        return ""
+    interval = f" [{row[low]:{form}}, {row[high]:{form}}]" if row[low] is not None else ""
+    return f"{row[value]:{form}}{interval}"
+
+
+def _meanings(metrics: Collection[str], definitions: pl.DataFrame) -> list[str]:
+    """Return one line for each metric that is defined."""
+    own = definitions.filter(pl.col("metric").is_in(list(metrics)))
+    return [
+        f"- `{row['metric']}` ({row['unit']}; {BETTER[row['direction']]}): {row['what']}. "
+        f"Reference: {row['reference']}."
+        for row in own.iter_rows(named=True)
+    ]
+
+
+def _fitting(lines: Sequence[str]) -> str:
+    """Return as many lines as a tag takes."""
+    text = "\n".join(lines)
+    return text if len(text) <= LENGTH else text[: LENGTH - 1].rpartition("\n")[0] + "\n…"

@@ -1,0 +1,123 @@
+"""A plan as its stored document tells it: cells and their units, without any task code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from harness.ranking import REFERENCES
+
+TRIAL_KINDS = ("retrain", "unlearn")
+DIGEST_LENGTH = 36
+KEY = ("dataset", "scenario", "architecture", "method", "config")
+
+
+class Planned(Protocol):
+    """A plan that can be written as the document that is stored beside the results."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One method with one origin of its hyperparameters on a data set, scenario and architecture."""
+
+    dataset: str
+    scenario: str
+    architecture: str
+    method: str
+    config: str
+
+    def __str__(self) -> str:
+        return " ".join((self.dataset, self.scenario, self.architecture, self.method, self.config))
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the method is retrain or original."""
+        return self.method in REFERENCES
+
+    @property
+    def competitor(self) -> tuple[str, str]:
+        """Method and config as rankings name them: all searches are one competitor, `search`."""
+        return self.method, "search" if self.config.startswith("search:") else self.config
+
+
+@dataclass(frozen=True)
+class PlannedUnit:
+    """One unit of a plan."""
+
+    id: str
+    kind: str
+    cell: Cell
+    seed: int
+    recipe: Mapping[str, Any]
+    digest: str
+    """Of the official files of the data set, as much of it as MLflow takes."""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the numbers of its cell come from it."""
+        return self.kind in TRIAL_KINDS
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A plan read from its document."""
+
+    id: str
+    study: str
+    question: str
+    units: tuple[PlannedUnit, ...]
+    document: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, plan: Planned | Mapping[str, Any]) -> StoredPlan:
+        """Return the plan of a document, or of anything that makes one."""
+        document = plan if isinstance(plan, Mapping) else plan.to_json()
+        units = tuple(_unit(unit) for unit in document["units"])
+        return cls(document["id"], document["study"], document["question"], units, document)
+
+    @cached_property
+    def cells(self) -> dict[Cell, list[PlannedUnit]]:
+        """The units by cell, for every cell that has a trial."""
+        by_cell: dict[Cell, list[PlannedUnit]] = {unit.cell: [] for unit in self.units if unit.is_trial}
+        for unit in self.units:
+            if unit.cell in by_cell:
+                by_cell[unit.cell].append(unit)
+        return by_cell
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of classes of each data set, by label.
+
+        A document that does not say it is completed from the declared data sets.
+        """
+        if "classes" in self.document:
+            return dict(self.document["classes"])
+        from harness import registry
+        from harness.contracts.catalog import DATASETS
+
+        names = {label(unit["dataset"]): unit["dataset"]["name"] for unit in self.document["units"]}
+        return {own: registry.find(DATASETS, name).classes for own, name in names.items()}
+
+
+def label(dataset: Mapping[str, Any]) -> str:
+    """Return a data set as tables name it: `fashion_mnist`, or `fashion_mnist@10000` for a subset."""
+    return f"{dataset['name']}@{dataset['count']}" if dataset["count"] else str(dataset["name"])
+
+
+def _unit(document: Mapping[str, Any]) -> PlannedUnit:
+    scenario, architecture, method = (
+        document[part]["name"] for part in ("scenario", "architecture", "method")
+    )
+    return PlannedUnit(
+        id=document["id"],
+        kind=document["kind"],
+        cell=Cell(label(document["dataset"]), scenario, architecture, method, document["config"]),
+        seed=document["seed"],
+        recipe=document["recipe"],
+        digest=document["dataset"]["digest"][:DIGEST_LENGTH],
+    )

@@ -1,0 +1,47 @@
+"""A finished root of the tiny study, made once per test session. Imports are late: many tests need no torch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("harness", deadline=None)  # how long an example takes is a matter of the machine
+settings.load_profile("harness")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the tiny study."""
+    import tiny_study
+
+    return tiny_study.write_study(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which the tiny study ran to its end; nobody writes into it."""
+    import tiny_study
+
+    root = tmp_path_factory.mktemp("finished") / "runs"
+    answer = tiny_study.harness("run", tiny, "--root", root, "--local")
+    assert answer.code == 0, answer.err
+    return root
+
+
+@pytest.fixture
+def own(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished root that a test may write into."""
+    return Path(shutil.copytree(finished, tmp_path / "own"))
+
+
+@pytest.fixture
+def declaring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test declares as a method is forgotten when the test ends."""
+    from harness import registry
+    from harness.contracts.catalog import METHODS
+
+    registry.load()
+    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._specs))

@@ -1,0 +1,130 @@
+"""The sentence that a reader takes home follows from the numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+
+from harness.ranking import SCHEMA
+from harness.report import ReportData
+from harness.report.answer import answer, audit_note, joined
+from harness.report.audit import verdicts
+from harness.report.forest import estimates
+from harness.report.meanings import read_meanings
+from harness.report.roster import make_roster
+from harness.report.summary import dots, summarise
+
+Row = tuple[str, float | None, int | None, str]
+METRICS = ["retention_deviation"]
+
+
+def rankings(rows: list[Row], cells: int = 1, seeds: int = 3, coverage: float = 1.0) -> pl.DataFrame:
+    known = [
+        {
+            "study": "s",
+            "group": "overall",
+            "metric": "overall",
+            "method": method,
+            "config": "default",
+            "rank": rank,
+            "tie_group": tie,
+            "coverage": coverage,
+            "status": status,
+            "cells": cells,
+            "seeds": seeds,
+        }
+        for method, rank, tie, status in rows
+    ]
+    return pl.DataFrame(known, schema=SCHEMA)
+
+
+def said(table: pl.DataFrame) -> list[str]:
+    found = answer(table, make_roster(table), {}, {}, joined([]))
+    return [re.sub("<[^>]+>", "", text) for text in (found.lead, *found.notes)]
+
+
+RANKED: dict[str, tuple[list[Row], str]] = {
+    "apart": (
+        [("a", 1, 1, "ranked"), ("b", 2, 2, "ranked")],
+        "a comes first of 2 ranked methods, and 3 seeds tell it apart from every other.",
+    ),
+    "tied with some": (
+        [("a", 1, 1, "ranked"), ("b", 2, 1, "ranked"), ("c", 3, 2, "ranked"), ("d", 4, 1, "ranked")],
+        "a comes first of 4 ranked methods, but 3 seeds cannot tell it apart from b and d.",
+    ),
+    "tied with all": (
+        [("a", 1, 1, "ranked"), ("b", 2, 1, "ranked")],
+        "a comes first of 2 ranked methods, but 3 seeds cannot tell it apart from any other.",
+    ),
+    "equal": (
+        [("a", 1.5, 1, "ranked"), ("b", 1.5, 1, "ranked")],
+        "a and b share the first place of 2 ranked methods.",
+    ),
+    "unknown": (
+        [("a", 1, None, "ranked"), ("b", 2, None, "ranked")],
+        "a comes first of 2 ranked methods; on one seed nobody can say how sure that is.",
+    ),
+    "alone": (
+        [("a", 1, 1, "ranked"), ("retrain", None, None, "reference")],
+        "a is the only method with a rank, so it has been compared with nothing but retrain.",
+    ),
+    "all failed": (
+        [("a", None, None, "failed"), ("b", None, None, "failed")],
+        "No method has a rank: a and b failed.",
+    ),
+    "none": ([], "There is no answer yet: the study has no ranking."),
+    "references": (
+        [("retrain", None, None, "reference")],
+        "No method has a rank: none has values on all metrics that the ranking combines.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RANKED)
+def test_the_lead(case: str) -> None:
+    rows, sentence = RANKED[case]
+    assert said(rankings(rows))[0] == sentence
+
+
+def test_several_cells_are_named_as_the_basis() -> None:
+    table = rankings([("a", 1, 1, "ranked"), ("b", 2, 2, "ranked")], cells=4, seeds=5)
+    assert "4 cells with 5 seeds tell it apart" in said(table)[0]
+
+
+def test_failures_and_gaps_are_not_kept_quiet() -> None:
+    table = rankings(
+        [("a", 1, 1, "ranked"), ("b", 2, 2, "ranked"), ("c", None, None, "failed")], coverage=0.8
+    )
+    _, failed, patchy = said(table)
+    assert failed == "c failed and has no rank (why)."
+    assert patchy.startswith("Some trials of a and b are missing")
+
+
+def test_the_best_on_each_metric_have_their_values(data: ReportData) -> None:
+    roster, meanings = make_roster(data.rankings), read_meanings(data.definitions)
+    found = estimates(summarise(data.trials, METRICS), dots(data.trials))
+    only = data.rankings.filter(pl.col("metric").is_in(["overall", *METRICS]))
+    notes = answer(only, roster, found, meanings, joined([])).notes
+    value = only.filter(pl.col("metric") == METRICS[0], pl.col("rank") == 1)["value"][0]
+    assert f"<strong>msg</strong> is best on RetDev ({value:.3f})." in notes
+
+
+def test_the_audit_names_whom_it_sees_through(
+    data: ReportData, with_audit: Callable[[ReportData], ReportData]
+) -> None:
+    attacks = with_audit(data).attacks
+    roster = make_roster(data.rankings)
+    found = verdicts(attacks, roster)
+    assert [entry.method for entry in found["found"]] == [
+        entry.method for entry in roster if not entry.is_reference
+    ]
+    none = verdicts(attacks.with_columns(p_value=pl.lit(0.02)), roster)
+    assert not none["found"]  # 0.02 for each of twelve tests is no finding
+    text = re.sub("<[^>]+>", "", audit_note(none))
+    assert text == (
+        "The audit finds no sign of what msg, ct, finetune, successive_random_labels and gradient_ascent "
+        "should have forgotten."
+    )

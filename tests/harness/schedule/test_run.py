@@ -1,0 +1,171 @@
+"""Units through Ray: the same results as in one process, and nothing is lost whatever a method does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from harness import local
+from harness.schedule import NoRoom, WorkerUnfit, tuning
+from harness.schedule.deaths import TIME_LIMIT
+from harness.store import SCHEMAS, Store
+from harness.unit import Kind, Unit
+from harness.work import Workbench, official
+
+Run = Callable[..., Any]
+MakeUnits = Callable[..., list[Unit]]
+
+OF_THE_MACHINE = {"seconds", "work_seconds", "peak_memory", "device_memory", "host", "started", "share"}
+
+
+def _named(units: list[Unit], method: str) -> Unit:
+    (unit,) = (unit for unit in units if unit.kind == Kind.UNLEARN and unit.method.name == method)
+    return unit
+
+
+@pytest.fixture(scope="module")
+def studied(run: Run, make_units: MakeUnits, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Store]:
+    """A study on the digits, run in one process and through Ray."""
+    units = make_units(["finetune", "msg"], measures="accuracy, population_mia, run_time", dataset="digits")
+    folder = tmp_path_factory.mktemp("equal")
+    stores = {name: Store.open(str(folder / name), write=True) for name in ("local", "ray")}
+    bench = Workbench(stores["local"], torch.device("cpu"), official.read)
+    local.run_units(units, bench, {}, time_limit=120.0, keep_models="original", report=lambda *ended: None)
+    told = run(stores["ray"], units)
+    assert set(told.status.values()) == {"done"}
+    assert told.status.keys() == {unit.id for unit in units}
+    return stores
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_tables_are_those_of_one_process(studied: Mapping[str, Store], table: str) -> None:
+    frames = []
+    for store in studied.values():
+        frame = store.scan(table).collect()
+        if table == "metrics":
+            frame = frame.filter(pl.col("metric") != "seconds")
+        frames.append(frame.drop(OF_THE_MACHINE, strict=False).select(pl.all()))
+    one, many = (frame.sort([c for c in frame.columns if not frame[c].dtype.is_nested()]) for frame in frames)
+    assert one.equals(many, null_equal=True)
+    assert table not in ("units", "metrics", "signals", "epochs", "hyperparameters") or one.height
+
+
+def test_a_unit_begins_after_its_needs_and_a_timed_one_alone(studied: Mapping[str, Store]) -> None:
+    begin, kind = pl.col("started").dt.epoch("us") / 1e6, pl.col("kind")
+    rows = studied["ray"].scan("units").select(kind, begin=begin, end=begin + pl.col("seconds")).collect()
+    (original,) = rows.filter(kind == "original").to_dicts()
+    assert (rows.filter(kind == "unlearn")["begin"] >= original["end"]).all()
+    timed, others = rows.filter(kind == "timing").sort("begin"), rows.filter(kind != "timing")
+    assert timed.height == 3
+    assert timed["begin"][0] >= others["end"].max()
+    assert (timed["begin"][1:] >= timed["end"][:-1]).all()
+
+
+UNRULY = {
+    # method: status, attempts, exception of the last failure, words of its traceback
+    "obedient": ("done", 1, None, ""),
+    "dies_once": ("done", 2, "WorkerDied", "ActorDiedError|unexpectedly"),
+    "dies_always": ("failed", 3, "WorkerDied", "Segmentation fault(.|\n)*unruly.py"),
+    "terminated_once": ("done", 2, "WorkerDied", "ActorDiedError|unexpectedly"),
+    "full_once": ("done", 2, "OutOfMemoryError", "CUDA out of memory"),
+    "hangs": ("failed", 1, TIME_LIMIT, "Timeout(.|\n)*in unlearn"),
+    "raises": ("failed", 1, "ZeroDivisionError", "in unlearn(.|\n)*a bug"),
+    "exits": ("failed", 1, "SystemExit", "in unlearn"),
+    "interrupts": ("failed", 1, "KeyboardInterrupt", "in unlearn"),
+}
+
+
+@pytest.fixture(scope="module")
+def misbehaved(
+    run: Run, make_units: MakeUnits, unruly: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """One run of everything that can go wrong, on quarters of GPUs that exist in name."""
+    for note in unruly.iterdir():
+        note.unlink()
+    units = make_units(list(UNRULY))
+    child = replace(_named(units, "obedient"), seed=1)
+    children = [replace(child, needs=(_named(units, method).id,)) for method in ("raises", "hangs")]
+    store = Store.open(str(tmp_path_factory.mktemp("unruly")), write=True)
+    told = run(store, [*units, *children], resources={"cpu": 1, "gpu": 0.25}, time_limit=20.0)
+    return {"units": units, "children": children, "store": store, "told": told, "notes": unruly}
+
+
+@pytest.mark.parametrize("method", UNRULY)
+def test_every_end_is_a_row(misbehaved: dict[str, Any], method: str) -> None:
+    unit, store = _named(misbehaved["units"], method), misbehaved["store"]
+    status, attempts, exception, words = UNRULY[method]
+    assert misbehaved["told"].status[unit.id] == status
+    (row,) = store.scan("units").filter(pl.col("unit") == unit.id).collect().to_dicts()
+    assert (row["status"], row["attempt"]) == (status, attempts)
+    assert row["share"] == min(1, 0.25 * 2 ** (attempts - 1))
+    failures = store.scan("failures").filter(pl.col("unit") == unit.id).sort("attempt").collect()
+    assert failures["attempt"].to_list() == list(range(1, attempts + (status == "failed")))
+    assert set(failures["exception"]) <= {exception}
+    pattern = f"(?s){words}"
+    assert all(failures["traceback"].str.contains(pattern))
+    assert all("\n" not in message for message in failures["message"])
+
+
+def test_what_needs_a_failed_unit_is_not_tried_and_the_rest_is_done(misbehaved: dict[str, Any]) -> None:
+    told, ended = misbehaved["told"].status, misbehaved["store"].committed()
+    assert {unit.id for unit in misbehaved["units"]} == told.keys()
+    assert ended == {unit for unit, status in told.items() if status == "done"}
+    assert not ended & {child.id for child in misbehaved["children"]}
+    assert len(list(misbehaved["notes"].glob("obedient-*"))) == 1
+
+
+def test_a_hang_and_a_bug_are_final(misbehaved: dict[str, Any]) -> None:
+    for method in ("hangs", "raises"):
+        assert len(list(misbehaved["notes"].glob(f"{method}-*"))) == 1
+
+
+def test_nothing_is_left_behind(misbehaved: dict[str, Any]) -> None:
+    assert not list(Path(tempfile.gettempdir()).glob("harness-*.trace"))
+    files = [path for path in Path(misbehaved["store"].uri).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".arrow", ".safetensors"}
+
+
+def test_attempts_go_on_and_more_than_one_tuner_takes_it(
+    run: Run, make_units: MakeUnits, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "MOST_UNITS", 3)
+    units = make_units(["obedient"])
+    told = run(store, units, attempts={units[0].id: 4})
+    assert list(told.status.values()) == ["done"] * 4
+    rows = store.scan("units").select("unit", "attempt").collect().rows()
+    assert dict(rows) == {unit.id: 5 if unit is units[0] else 1 for unit in units}
+
+
+def test_what_report_raises_ends_the_run(run: Run, make_units: MakeUnits, store: Store) -> None:
+    def report(unit: Unit, status: str, place: object) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match=r"^enough$"):
+        run(store, make_units(["obedient"]), report=report)
+    assert len(store.committed()) in (1, 2)  # the one that was reported, and the one beside it
+
+
+def test_a_worker_that_cannot_work_ends_the_run(run: Run, make_units: MakeUnits, store: Store) -> None:
+    with pytest.raises(WorkerUnfit, match=r"^a worker on \S+ cannot work: plugin 'no_such_module' [^\n]*$"):
+        run(store, make_units(["obedient"]), plugins=("no_such_module",))
+    assert not store.committed()
+
+
+def test_a_unit_that_no_node_can_take_is_refused(run: Run, make_units: MakeUnits, store: Store) -> None:
+    with pytest.raises(NoRoom, match=r"^a unit takes 64 CPU and 0 GPU, and no node has them \([^\n]*$"):
+        run(store, make_units(["obedient"]), resources={"cpu": 64})
+
+
+def test_nothing_to_run_is_nothing_to_do(run: Run, store: Store) -> None:
+    assert run(store, []).status == {}
+
+
+def test_both_ways_of_running_call_a_time_limit_the_same() -> None:
+    assert local.TimeLimit.__name__ == TIME_LIMIT

@@ -1,0 +1,153 @@
+"""One unit after the other: needs, attempts, the time limit and Ctrl-C. What a unit does is played by the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_study
+
+from harness import local
+from harness.local import TimeLimit, run_units
+from harness.planner import Plan
+from harness.unit import Unit
+from harness.work.unit import Status
+
+BENCH: Any = None
+Play = Callable[[Unit], Status]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Two originals, two retrains and six trials."""
+    study = {**tiny_study.PLAIN, "seeds": 2}
+    return tiny_study.plan_of(tmp_path_factory.mktemp("local"), study)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Every test leaves the handlers as it found them."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)] == before
+
+
+class Stage:
+    """Plays `harness.work.perform` and notes what is asked of it."""
+
+    def __init__(self, plan: Plan, play: Play, monkeypatch: pytest.MonkeyPatch, time_limit: float = 1000) -> None:
+        self.plan, self.time_limit = plan, time_limit
+        self.attempts: dict[str, int] = {}
+        self.ended: list[tuple[Unit, Status]] = []
+
+        def perform(unit: Unit, bench: Any, attempt: int, keep_models: str) -> Status:
+            self.attempts[unit.id] = attempt
+            return play(unit)
+
+        monkeypatch.setattr(local, "perform", perform)
+
+    def run(self, attempts: dict[str, int] | None = None) -> None:
+        run_units(
+            list(self.plan.units.values()),
+            BENCH,
+            attempts or {},
+            time_limit=self.time_limit,
+            keep_models="original",
+            report=lambda unit, status, seconds: self.ended.append((unit, status)),
+        )
+
+
+def test_units_run_in_order_and_continue_the_count_of_attempts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = list(plan.units)
+    stage = Stage(plan, lambda unit: "done", monkeypatch)
+    stage.run({keys[2]: 4, "of another plan": 7})
+    assert stage.attempts == dict.fromkeys(keys, 1) | {keys[2]: 5}
+    assert stage.ended == [(unit, "done") for unit in plan.units.values()]
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_only_what_needs_a_failed_unit_is_not_tried(
+    plan: Plan, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = next(iter(plan.units))
+    stage = Stage(plan, lambda unit: status if unit.id == first else "done", monkeypatch)
+    stage.run()
+    lost = {unit.id for unit in plan.units.values() if first in unit.needs} if status == "failed" else set()
+    assert set(stage.attempts) == set(plan.units) - lost
+    assert len(lost) in (0, 3)
+
+
+def test_a_unit_is_told_when_its_time_is_over(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def play(unit: Unit) -> Status:
+        if unit.id != next(iter(plan.units)):
+            return "done"
+        try:
+            while True:
+                pass
+        except TimeLimit as limit:
+            told.append(str(limit))
+            return "failed"
+
+    Stage(plan, play, monkeypatch, time_limit=0.05).run()
+    assert told == ["the unit took more than its limit of 0.05 s"]
+
+
+def test_the_first_interrupt_finishes_the_unit_at_hand(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = list(plan.units)[1]
+
+    def play(unit: Unit) -> Status:
+        if unit.id == second:
+            os.kill(os.getpid(), signal.SIGINT)
+        return "done"
+
+    stage = Stage(plan, play, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run()
+    assert [unit.id for unit, _ in stage.ended] == list(plan.units)[:2]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["asked again", "waited long enough"])
+def test_a_long_unit_is_broken_off(plan: Plan, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "DRAIN_SECONDS", 1000.0 if again else 0.05)
+
+    def play(unit: Unit) -> Status:
+        os.kill(os.getpid(), signal.SIGINT)
+        if again:
+            os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            pass
+
+    stage = Stage(plan, play, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run()
+    assert stage.ended == []
+
+
+def test_an_interrupt_in_the_last_unit_interrupts_nothing(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = list(plan.units)[-1]
+
+    def play(unit: Unit) -> Status:
+        if unit.id == last:
+            os.kill(os.getpid(), signal.SIGINT)
+        return "done"
+
+    stage = Stage(plan, play, monkeypatch)
+    stage.run()
+    assert len(stage.ended) == len(plan.units)
+
+
+def test_outside_the_main_thread_units_run_without_limit_and_handlers(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stage = Stage(plan, lambda unit: "done", monkeypatch, time_limit=1e-6)
+    thread = threading.Thread(target=stage.run)
+    thread.start()
+    thread.join()
+    assert len(stage.ended) == len(plan.units)

@@ -1,0 +1,252 @@
+"""Plans: known before anything runs, equal everywhere, growing without changing what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from harness import registry
+from harness.contracts import METHODS, RETAIN, Run, View, method
+from harness.planner import Plan, make_plan, stage, with_needs
+from harness.study import load_study
+from harness.unit import Kind, Unit
+
+registry.load()
+
+GOLDEN = "tiny-7f2fcf06"
+"""The plan that results were stored under: where it changes, everything that was ever run is run again."""
+COUNTS = {
+    "original": 2,
+    "retrain": 2,
+    "unlearn": 6,
+    "shadow": 4,
+    "shadow_retrain": 4,
+    "shadow_unlearn": 24,
+    "timing": 6,
+}
+NAMES = [name for name in METHODS if not METHODS[name].reference]
+
+
+def test_the_plan_is_the_golden_one(tiny: Path) -> None:
+    plan = make_plan(load_study(tiny))
+    assert (plan.id, plan.counts()) == (GOLDEN, COUNTS)
+
+
+def test_the_digits_suite_counts_what_its_file_says() -> None:
+    plan = make_plan(load_study("digits"))
+    study, farm = plan.study, plan.study.farm
+    assert farm is not None
+    seeds, trials = len(study.seeds), len([c for c in study.methods if not c.spec.reference])
+    pools = len(farm.ref.pools)
+    assert plan.counts() == {
+        "original": seeds,
+        "retrain": seeds,
+        "unlearn": seeds * (trials + 1),  # and the original itself, evaluated in the scenario
+        "shadow": farm.shadows,
+        "shadow_retrain": farm.retrains * pools,
+        "shadow_unlearn": farm.shadows * (trials + 1) * pools,
+        "timing": seeds * (trials + 1),  # and the retrain
+    }
+
+
+def test_ids_are_the_same_without_the_data_elsewhere_and_later(tiny: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time, socket; time.time = lambda: 0.0; socket.gethostname = lambda: 'elsewhere'\n"
+        "import harness; print(harness.plan(harness.load_study(sys.argv[1])).id)"
+    )
+    nowhere = str(tmp_path / "nowhere")
+    environment = os.environ | {"HARNESS_DATA": nowhere, "HARNESS_ROOT": nowhere, "PYTHONHASHSEED": "7", "TZ": "UTC-9"}
+    command = [sys.executable, "-c", code, str(tiny)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == GOLDEN
+    assert not Path(nowhere).exists()
+
+
+def test_how_a_study_is_run_is_no_part_of_any_id(tmp_path: Path) -> None:
+    units = tiny_study.plan_of(tmp_path).units
+    for change in ({"time_limit": 5}, {"keep_models": "all"}, {"question": "Another?"}, {"name": "other"}):
+        assert tiny_study.plan_of(tmp_path, **change).units == units
+
+
+def test_order_and_repetition_in_the_file_change_no_unit(tmp_path: Path) -> None:
+    units = set(tiny_study.plan_of(tmp_path).units)
+    changes: dict[str, Any] = {"methods": ["ct", "finetune", "ct"], "seeds": [1, 0, 1], "datasets": ["digits", "digi*"]}
+    assert set(tiny_study.plan_of(tmp_path, **changes).units) == units
+
+
+studies = st.fixed_dictionaries(
+    {
+        "methods": st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
+        "scenarios": st.lists(st.sampled_from(["random:0.1", "random:0.25", "class:3"]), min_size=1, unique=True),
+        "architectures": st.lists(st.sampled_from(["cnn_small", "resnet18"]), min_size=1, unique=True),
+        "datasets": st.lists(st.sampled_from(["digits", "digits@1000"]), min_size=1, unique=True),
+        "seeds": st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True),
+        "farm": st.fixed_dictionaries({"shadows": st.sampled_from([0, 2, 6])}),
+    }
+)
+
+
+@settings(max_examples=20)
+@given(studies)
+def test_units_come_after_their_needs_and_stages_one_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, study: Mapping[str, Any]
+) -> None:
+    plan = tiny_study.plan_of(tmp_path_factory.getbasetemp(), **study)
+    seen: set[str] = set()
+    for key, unit in plan.units.items():
+        assert key == unit.id
+        assert seen.issuperset(unit.needs)
+        assert len(unit.needs) == (unit.method.name != "retrain" and not unit.kind.from_scratch)
+        seen.add(key)
+    stages = [stage(unit.kind) for unit in plan.units.values()]
+    assert stages == sorted(stages)
+    assert plan.counts() == Counter(unit.kind.value for unit in plan.units.values())
+
+
+@settings(max_examples=20)
+@given(studies)
+def test_the_counts_follow_from_the_lists(
+    tmp_path_factory: pytest.TempPathFactory, study: Mapping[str, list[Any]]
+) -> None:
+    plan = tiny_study.plan_of(tmp_path_factory.getbasetemp(), **study)
+    places = len(study["datasets"]) * len(study["architectures"])
+    starts = places * len(study["seeds"])
+    cells, methods = starts * len(study["scenarios"]), len(study["methods"]) + 1
+    shadows = study["farm"]["shadows"]  # type: ignore[call-overload]
+    expected = {
+        Kind.ORIGINAL: starts,  # one serves every scenario
+        Kind.RETRAIN: cells,
+        Kind.UNLEARN: cells * methods,
+        Kind.TIMING: cells * methods,
+        Kind.SHADOW: places * shadows,
+        Kind.SHADOW_RETRAIN: places * (shadows // 4 * 2) * 2,
+        Kind.SHADOW_UNLEARN: places * shadows * methods * 2,
+    }
+    assert plan.counts() == {kind.value: count for kind, count in expected.items() if count}
+
+
+@settings(max_examples=20)
+@given(studies, studies)
+def test_asking_for_more_keeps_every_unit(
+    tmp_path_factory: pytest.TempPathFactory, one: Mapping[str, Any], other: Mapping[str, Any]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    both: dict[str, Any] = {key: list(dict.fromkeys([*one[key], *other[key]])) for key in one if key != "farm"}
+    both["farm"] = {"shadows": max(one["farm"]["shadows"], other["farm"]["shadows"])}
+    wide = set(tiny_study.plan_of(folder, **both).units)
+    assert wide.issuperset(tiny_study.plan_of(folder, **one).units)
+    assert wide.issuperset(tiny_study.plan_of(folder, **other).units)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"recipe": {"epochs": 2}}, {"datasets": ["digits@1700"]}, {"architectures": ["resnet18"]}, {"seeds": [2, 3]}],
+    ids=str,
+)
+def test_another_training_shares_no_trial(tmp_path: Path, change: dict[str, Any]) -> None:
+    before, after = tiny_study.plan_of(tmp_path), tiny_study.plan_of(tmp_path, **change)
+    shared = [before.units[key] for key in before.units.keys() & after.units.keys()]
+    assert all(unit.kind.of_farm and "seeds" in change for unit in shared)
+
+
+def test_other_pools_are_another_farm(tmp_path: Path) -> None:
+    before = tiny_study.plan_of(tmp_path)
+    for farm in (
+        {"seed": 1},
+        {"pools": {"clean": {"size": 40}}},
+        {"pools": {"canary": {"size": 42}, "clean": {"size": 40}}},
+    ):
+        after = tiny_study.plan_of(tmp_path, farm={**tiny_study.TINY["farm"], **farm})
+        shared = {before.units[key].kind for key in before.units.keys() & after.units.keys()}
+        assert not any(kind.of_farm for kind in shared)
+
+
+def test_the_farm_counts_shadows_retrains_methods_and_pools(tmp_path: Path) -> None:
+    farm = {"shadows": 8, "retrains": 2, "pools": {"a": {"size": 8}, "b": {"size": 8}, "c": {"size": 8}}}
+    plan = tiny_study.plan_of(tmp_path, farm=farm)
+    units = [unit for unit in plan.units.values() if unit.kind.of_farm]
+    count = Counter(unit.kind for unit in units)
+    assert count == {Kind.SHADOW: 8, Kind.SHADOW_RETRAIN: 2 * 3, Kind.SHADOW_UNLEARN: 8 * 3 * 3}
+    shadows = {unit.id: unit for unit in units if unit.kind == Kind.SHADOW}
+    for unit in units:
+        if unit.kind == Kind.SHADOW_UNLEARN:
+            assert shadows[unit.needs[0]].seed == unit.seed
+        if unit.kind != Kind.SHADOW:
+            assert (unit.scenario.name, unit.pool in "abc") == (f"audit:{unit.pool}", True)
+    assert {unit.seed for unit in units if unit.kind == Kind.SHADOW_RETRAIN} == {0, 1}
+
+
+def test_methods_for_classes_alone_are_not_audited(tmp_path: Path, declaring: None) -> None:
+    @method(reads={RETAIN}, scenarios={"class"}, source="a test")
+    class ClassesOnly:
+        """Forget whole classes."""
+
+        def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
+            return model
+
+    plan = tiny_study.plan_of(tmp_path, methods=["classes_*", "ct"], scenarios=["random:0.1", "class:3"])
+    where = {(unit.kind, unit.scenario.name) for unit in plan.units.values() if unit.method.name == "classes_only"}
+    assert where == {(Kind.UNLEARN, "class:3"), (Kind.TIMING, "class:3")}
+    assert plan.left_out == ("classes_only does not support random:0.1",)
+
+
+def test_without_their_measures_there_is_no_farm_and_no_timing(tmp_path: Path) -> None:
+    kinds = tiny_study.plan_of(tmp_path, measures=["accuracy"]).counts()
+    assert set(kinds) == {"original", "retrain", "unlearn"}
+
+
+def subsets(plan: Plan) -> st.SearchStrategy[set[str]]:
+    return st.sets(st.sampled_from(sorted(plan.units)))
+
+
+@given(st.data())
+def test_what_remains_is_not_committed_or_needed_without_its_weights(tiny: Path, data: st.DataObject) -> None:
+    plan = make_plan(load_study(tiny))
+    committed, models = data.draw(subsets(plan)), data.draw(subsets(plan))
+    wanted = set(plan.units) - committed
+    wanted |= {need for key in wanted for need in plan.units[key].needs if need not in models}
+    remaining = plan.remaining(committed, models)
+    assert [unit.id for unit in remaining] == [key for key in plan.units if key in wanted]
+
+
+def test_nothing_remains_when_all_is_committed_even_without_weights(tiny: Path) -> None:
+    plan = make_plan(load_study(tiny))
+    assert plan.remaining(set(plan.units), set()) == []
+    assert plan.remaining(set(), set()) == list(plan.units.values())
+
+
+@given(st.data())
+def test_what_is_chosen_brings_its_needs_in_the_order_of_the_plan(tiny: Path, data: st.DataObject) -> None:
+    plan = make_plan(load_study(tiny))
+    chosen = [plan.units[key] for key in data.draw(subsets(plan))]
+    wanted = {unit.id for unit in chosen} | {need for unit in chosen for need in unit.needs}
+    assert [unit.id for unit in with_needs(plan, chosen)] == [key for key in plan.units if key in wanted]
+
+
+def test_the_stored_document_gives_the_units_back(tiny: Path) -> None:
+    plan = make_plan(load_study(tiny))
+    document = json.loads(json.dumps(plan.to_json()))
+    assert (document["id"], document["study"]) == (plan.id, "tiny")
+    back = [Unit.from_json(unit) for unit in document["units"]]
+    assert back == list(plan.units.values())
+    assert [unit["id"] for unit in document["units"]] == [unit.id for unit in back]
+
+
+def test_the_id_of_a_plan_depends_on_its_units_alone(tiny: Path) -> None:
+    plan = make_plan(load_study(tiny))
+    upside_down = replace(plan, units=dict(reversed(plan.units.items())))
+    less = replace(plan, units=dict(list(plan.units.items())[1:]))
+    assert upside_down.id == plan.id != less.id

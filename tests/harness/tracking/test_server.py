@@ -1,0 +1,169 @@
+"""A tracking server that is down, slow, and up; `harness ui` and `harness sync`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import sync as sync_command
+from harness.tracking import TrackingUnavailable, serve, sync
+from harness.tracking.address import Address
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars"),
+)
+
+# Runs a command as the `harness` script does, and lets nothing reach another machine.
+GUARDED = """
+import socket, sys
+connect = socket.socket.connect
+def local(self, address):
+    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+        sys.exit(f"connects to {address}")
+    return connect(self, address)
+def resolve(host, *args, **options):
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        sys.exit(f"asks for {host}")
+    return found(host, *args, **options)
+found, socket.getaddrinfo, socket.socket.connect = socket.getaddrinfo, resolve, local
+from importlib import import_module
+try:
+    import_module(f"harness.cli.{sys.argv[1]}").command.main(sys.argv[2:], standalone_mode=False)
+finally:
+    print(*sorted({"torch", "ray"} & set(sys.modules)), file=sys.stderr, end="")
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(*args: object) -> subprocess.Popen[str]:
+    # Under pytest MLflow sends nothing home anyway; as itself it would.
+    hidden = ("PYTEST_CURRENT_TEST", "CI", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = [sys.executable, "-c", GUARDED, *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@dataclass
+class Ui:
+    """A running `harness ui`."""
+
+    process: subprocess.Popen[str]
+    line: str
+    root: Any
+
+    @property
+    def url(self) -> str:
+        found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+)/#/experiments/\S+   \(Ctrl-C ends it\)\n", self.line)
+        assert found
+        return found[1]
+
+    @property
+    def page(self) -> str:
+        return self.line.split()[1]
+
+
+@pytest.fixture(scope="module")
+def ui(toy: Any) -> Iterator[Ui]:
+    process = start("ui", "--root", toy.path, "--port", free_port())
+    assert process.stdout
+    yield Ui(process, process.stdout.readline(), toy)
+    process.kill()
+
+
+def test_a_server_that_is_down_is_one_line(make_root: Any) -> None:
+    root = make_root(seeds=(0,)).commit()
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(TrackingUnavailable, match=rf"MLflow at {url}: .*`harness sync STUDY` fills it in") as caught:
+        sync(root.document, root.store, tracking_uri=url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_never_answers_is_given_up(make_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    root = make_root(seeds=(0,)).commit()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(TrackingUnavailable, match=r"timed out|Timeout|retries") as caught:
+            sync(root.document, root.store, tracking_uri=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_taken_port_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TrackingUnavailable, match=rf"port {port} cannot be used .*--port"):
+            serve(Address("sqlite:////nowhere/mlflow.db", None), "127.0.0.1", port, print)
+
+
+def test_the_command_is_silent_reaches_nobody_and_needs_no_torch(make_root: Any) -> None:
+    root = make_root(seeds=(0,)).commit()
+    (root.path / "mlflow.db").unlink()
+    out, err = start("sync", "toy", "--root", root.path, "--json").communicate()
+    (report,) = json.loads(out)
+    assert report["created"] == 1 + len(root.methods)
+    assert err == ""
+
+
+def test_a_server_that_was_down_is_filled_in_later(ui: Ui, make_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_root(study="later", seeds=(0, 1)).commit()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
+    local = root.sync()
+    answers = [CliRunner().invoke(sync_command.command, ["later", "--root", str(root.path)]) for _ in range(2)]
+    runs = 1 + len(root.methods)
+    assert [answer.output for answer in answers] == [
+        f"{root.plan}: 0 runs new, 0 changed, {runs} as they were; {ui.url}\n"
+    ] * 2
+    assert not local.runs
+    remote = type(local)(Address(ui.url, None))
+    own = [run for run in remote.runs if run.data.tags["harness.plan"] == root.plan]
+    assert len(own) == runs
+    (parent,) = (run for run in own if "mlflow.parentRunId" not in run.data.tags)
+    assert {one.path for one in remote.client.list_artifacts(parent.info.run_id)} == {"figures", "plan.json", "tables"}
+    root.commit(root.choose(method="msg"), attempt=2, shift=0.02)
+    assert sync(root.document, root.store).updated >= 2
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
+    options = [*QUIET, "--window-size=2200,900", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path}/profile"]
+    shown = ["--dump-dom"], [f"--screenshot={tmp_path}/runs.png"]
+    for what in shown:
+        done = subprocess.run([str(CHROMIUM), *options, *what, ui.page], capture_output=True, text=True, timeout=120)
+        if what == shown[0]:
+            text = re.sub(r"<[^>]+>", " ", done.stdout)
+    names = [name for name in ("rank.overall", "retention_deviation", "indiscernibility_val") if name in text]
+    assert names == ["rank.overall", "retention_deviation", "indiscernibility_val"]
+    assert all(method in text for method in ui.root.methods)
+    assert (tmp_path / "runs.png").stat().st_size > 50_000
+
+
+def test_ctrl_c_ends_the_interface(ui: Ui) -> None:
+    with urllib.request.urlopen(f"{ui.url}/health") as answer:
+        assert answer.status == 200
+    ui.process.send_signal(signal.SIGINT)
+    out, err = ui.process.communicate(timeout=60)
+    assert (ui.process.returncode, out, err) == (0, "", "")
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{ui.url}/health")
