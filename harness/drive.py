@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,10 @@ from harness.selection import Selection
 from harness.store import Store
 from harness.study import Study, load_study
 from harness.unit import Unit
-from harness.views import keep_pools, rebuild
+from harness.views import Written, keep_pools, rebuild
 from harness.work import Workbench, official
 
-Views = Callable[[Plan, Store], Mapping[str, Path]]
+Views = Callable[[Plan, Store], Written | None]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 from harness.planner import Plan
 from harness.store import Lease, Store
 from harness.unit import Unit, keeps_model
+from harness.views import Written
 from harness.work.unit import Status
 
 FOLD_UNITS, FOLD_SECONDS = 500, 30.0
@@ -49,7 +49,7 @@ class Summary:
     not_tried: int
     failed: tuple[Unit, ...]
     seconds: float
-    views: Mapping[str, Path] = field(default_factory=dict)
+    views: Written | None = None
 
     @property
     def complete(self) -> bool:
@@ -100,7 +100,7 @@ class Ledger:
             if unit.kind.from_scratch and unit.id not in still and not keeps_model(unit, self.plan.study.keep_models):
                 self.store.drop_model(unit.id)
 
-    def summary(self, units: Sequence[Unit], seconds: float, views: Mapping[str, Path]) -> Summary:
+    def summary(self, units: Sequence[Unit], seconds: float, views: Written | None) -> Summary:
         """Return how the run ended."""
         ended = sum(self.ran.values())
         not_tried = len(units) - ended

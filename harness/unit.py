@@ -24,6 +24,9 @@ DEFAULT = "default"
 KeepModels = Literal["original", "none", "all"]
 """Whose weights stay in the store at the end: originals, nobody's, or also those of retrains and unlearned models."""
 
+Resources = Literal["auto"] | Mapping[str, float]
+"""What is set aside for a unit: `auto`, or CPU cores and a share of one GPU, `{"cpu": 1, "gpu": 0.25}`."""
+
 
 class Kind(StrEnum):
     """The kinds of unit, in the order of the stages that run them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from harness.metrics import usable
 from harness.planner import Plan
 from harness.ranking import rank
 from harness.store import Store
+from harness.tracking import TrackingUnavailable, sync
 from harness.unit import Kind
 
 if TYPE_CHECKING:
@@ -35,15 +37,28 @@ def refuse_empty(plan: Plan, store: Store) -> None:
         raise NothingRan(f"nothing of plan {plan.id} is in {store.uri}; run the study first")
 
 
-def rebuild(plan: Plan, store: Store) -> dict[str, Path]:
-    """Rewrite the `rankings` and `definitions` tables and the report of a study; return the paths by view."""
+@dataclass(frozen=True)
+class Written:
+    """Where the views of a study are: its report, and MLflow; `mlflow_missing` says why MLflow is not up to date."""
+
+    report: Path
+    mlflow: str = ""
+    mlflow_missing: str = ""
+
+
+def rebuild(plan: Plan, store: Store) -> Written:
+    """Rewrite the tables `rankings`, `attacks` and `definitions`, the report and MLflow from what the tables hold."""
     values = trials(store, plan.units)
     ranked = _rank(plan, values)
     if plan.study.farm is not None:
         store.replace("attacks", attacks(plan, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
-    return {"report": report(plan, store, values, ranked)}
+    page = report(plan, store, values, ranked)
+    try:
+        return Written(page, sync(plan, store).uri)
+    except TrackingUnavailable as error:  # a view: it can be filled in at any time
+        return Written(page, mlflow_missing=str(error))
 
 
 def rankings(plan: Plan, store: Store) -> pl.DataFrame:

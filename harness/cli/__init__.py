@@ -18,6 +18,8 @@ COMMANDS = {
     "rank": "Rank the methods of a study from its tables.",
     "attack": "Attack the farm of a study again, from its signals.",
     "report": "Write the report page of a study.",
+    "ui": "Show the results in MLflow's web interface.",
+    "sync": "Bring MLflow up to date with a study.",
     "query": "Ask the tables one SELECT.",
     "doctor": "Check this machine: packages, devices, data, root.",
 }

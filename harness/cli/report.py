@@ -23,4 +23,4 @@ def command(study: str, root: str | None) -> None:
 
     plan = make_plan(load_study(study))
     refuse_empty(plan, Store.open(root))
-    click.echo(rebuild(plan, Store.open(root, write=True))["report"])
+    click.echo(rebuild(plan, Store.open(root, write=True)).report)

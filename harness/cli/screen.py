@@ -55,7 +55,7 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "not_tried": summary.not_tried,
         "failed": [unit.id for unit in summary.failed],
         "seconds": summary.seconds,
-        "views": {name: str(path) for name, path in summary.views.items()},
+        "report": str(summary.views.report) if summary.views else None,
         "rankings": _rankings(summary, Store.open(root)).to_dicts(),
     }
 
@@ -140,6 +140,8 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
         remarks.append(f"failed: {unit}   harness show {unit.id}")
     if len(summary.failed) > FAILURES:
         remarks.append(f'and {len(summary.failed) - FAILURES} more: harness query "select unit, message from failures"')
+    if summary.views and summary.views.mlflow_missing:
+        remarks.append(f"mlflow is not up to date: {summary.views.mlflow_missing}")
     if summary.not_tried:
         remarks.append(f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on")
     return remarks
@@ -153,5 +155,5 @@ def _verdict(summary: Summary, store: Store) -> list[str]:
 
 
 def _where(summary: Summary) -> str:
-    report = summary.views.get("report", "-")
-    return f'report {report}     tables harness query "select …"     status harness status'
+    report = summary.views.report if summary.views else "-"
+    return f'report {report}     tables harness query "select …"     mlflow harness ui'

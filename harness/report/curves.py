@@ -15,7 +15,7 @@ from harness.report.numbers import fixed, several, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, make_roster
 from harness.report.scales import Scale, span, spread
-from harness.report.sheet import Panel, Point, Sheet, compose, shortened
+from harness.report.sheet import GAP, Panel, Point, Sheet, compose, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def curves_figure(epochs: pl.DataFrame, *, columns: int = 4) -> Figure:
     `epochs` is that table for one cell. Dashed lines are the final levels of retrain, measured on the same
     images.
     """
-    return compose(curve_panels(epochs, make_roster(epochs)), columns)
+    return compose(curve_panels(epochs, make_roster(epochs)), columns, GAP)
 
 
 def curve_panels(epochs: pl.DataFrame, roster: Roster) -> list[Panel]:

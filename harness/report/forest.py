@@ -16,7 +16,7 @@ from harness.report.palette import BAND, INK
 from harness.report.roster import Competitor, Entry, Roster, make_roster
 from harness.report.rows import HEAD, WIDTH, Rows, axis, head
 from harness.report.scales import Scale, bounded, is_skewed, span
-from harness.report.sheet import Panel, Sheet, compose
+from harness.report.sheet import GAP, Panel, Sheet, compose
 from harness.report.summary import dots, summarise
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def forest_figure(
     meanings, roster = read_meanings(definitions), make_roster(trials)
     found = estimates(summarise(trials, metrics), dots(trials))
     drawn = [metric for metric in metrics if metric in found and metric in meanings]
-    return compose([forest_panel(found[metric], meanings[metric], roster) for metric in drawn], columns)
+    return compose([forest_panel(found[metric], meanings[metric], roster) for metric in drawn], columns, GAP)
 
 
 def estimates(values: pl.DataFrame, single: pl.DataFrame) -> dict[str, dict[Competitor, Estimate]]:

@@ -14,7 +14,7 @@ from harness.report.meanings import HEADLINE, Meanings, in_order, named, read_me
 from harness.report.numbers import places
 from harness.report.roster import Competitor, Entry, Roster, make_roster
 from harness.report.rows import WIDTH, Rows, axis, head
-from harness.report.sheet import Panel, Sheet, compose
+from harness.report.sheet import GAP, Panel, Sheet, compose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def ranking_figure(
     """Return a figure of the ranks in one group of `rankings`: one panel per metric, one row per method."""
     rankings = finite(rankings)
     panels = ranking_panels(rankings, read_meanings(definitions), make_roster(rankings), group)
-    return compose(panels, columns)
+    return compose(panels, columns, GAP)
 
 
 def ranking_panels(

@@ -7,7 +7,7 @@ each axes costs more than everything in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +22,8 @@ Anchor = Literal["left", "center", "right"]
 Point = tuple[float, float]
 
 PIXELS_PER_INCH = 72
+GAP = 28.0
+"""Between the panels of a figure that stands by itself."""
 TEXT = 11.5
 _WIDTH_OF_LETTER = 0.6
 _HAIR = 0.01
@@ -35,10 +37,6 @@ class Sheet:
     height: float
     left: float = 0.0
     top: float = 0.0
-
-    def shifted(self, left: float, top: float) -> Sheet:
-        """Return the sheet with its origin moved."""
-        return replace(self, left=self.left + left, top=self.top + top)
 
     def lines(
         self,
@@ -147,22 +145,25 @@ class Panel:
     draw: Callable[[Sheet], None]
 
 
-def compose(panels: Sequence[Panel], columns: int = 1) -> Figure:
-    """Return a matplotlib figure of the panels, row by row, on a transparent ground."""
+def compose(panels: Sequence[Panel], columns: int = 1, gap: float = 0.0) -> Figure:
+    """Return a matplotlib figure of the panels, row by row, on a transparent ground.
+
+    There are `gap` pixels between panels, and half as many around them all.
+    """
     from matplotlib.figure import Figure
 
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
-    heights = [max(panel.height for panel in row) for row in rows]
-    width = max((sum(panel.width for panel in row) for row in rows), default=1.0)
+    heights = [max(panel.height for panel in row) + gap for row in rows]
+    width = max((sum(panel.width + gap for panel in row) for row in rows), default=1.0)
     height = sum(heights) or 1.0
     figure = Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
     figure.set(facecolor="none", edgecolor="none")
-    top = 0.0
+    top = gap / 2
     for row, row_height in zip(rows, heights, strict=True):
-        left = 0.0
+        left = gap / 2
         for panel in row:
             panel.draw(Sheet(figure, height, left, top))
-            left += panel.width
+            left += panel.width + gap
         top += row_height
     return figure
 

@@ -17,7 +17,7 @@ from harness.report.numbers import fixed, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, make_roster
 from harness.report.scales import Scale, bounded, is_skewed, span
-from harness.report.sheet import TEXT, Panel, Point, Sheet, compose, shortened
+from harness.report.sheet import GAP, TEXT, Panel, Point, Sheet, compose, shortened
 from harness.report.summary import dots, summarise
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def tradeoff_figure(trials: pl.DataFrame, definitions: pl.DataFrame) -> Figure:
     """
     found, roster = estimates(summarise(trials, AXES), dots(trials)), make_roster(trials)
     meanings = read_meanings(definitions)
-    return compose([tradeoff_panel(found, meanings, roster)] if can_draw(found, meanings, roster) else [])
+    return compose(
+        [tradeoff_panel(found, meanings, roster)] if can_draw(found, meanings, roster) else [], gap=GAP
+    )
 
 
 def can_draw(found: Mapping[str, Estimates], meanings: Meanings, roster: Roster) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from harness.schedule.cluster import Cluster, Node, NoRay, Session, connect
 from harness.schedule.deaths import WorkerDied
-from harness.schedule.demand import InvalidResources, NoRoom, Resources
+from harness.schedule.demand import InvalidResources, NoRoom
 from harness.schedule.endings import Report, WorkerInfo, WorkerUnfit
 from harness.schedule.probe import RootNotShared, probe_root
 from harness.schedule.run import run_units
@@ -25,7 +25,6 @@ __all__ = [
     "NoRoom",
     "Node",
     "Report",
-    "Resources",
     "RootNotShared",
     "Session",
     "WorkerDied",

@@ -118,6 +118,8 @@ def _resolved(address: str) -> str:
 def _initialise(arguments: dict[str, Any], logger: logging.Logger) -> None:
     import ray
 
+    if ray.is_initialized():  # type: ignore[no-untyped-call]
+        raise NoRay(f"no Ray at {arguments['address']}: this process uses another one; call ray.shutdown() first")
     with standard_error() as written:
         try:
             ray.init(**arguments, log_to_driver=False)

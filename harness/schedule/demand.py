@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError, did_you_mean
 
-Resources = Literal["auto"] | Mapping[str, float]
-"""`auto`, or the CPU cores and the share of a GPU that a unit takes: `{"cpu": 1, "gpu": 0.25}`."""
+if TYPE_CHECKING:
+    from harness.unit import Resources
+
 
 GPU_SHARE = 0.25
 """The share of a GPU that a unit takes where the study names none."""

@@ -11,14 +11,14 @@ from harness.schedule.backlog import Backlog, Stage
 from harness.schedule.bundles import Bundles
 from harness.schedule.cluster import Session
 from harness.schedule.deaths import Death, collect_trace, death
-from harness.schedule.demand import Demand, NoRoom, Resources, demand_of, slots
+from harness.schedule.demand import Demand, NoRoom, demand_of, slots
 from harness.schedule.endings import Endings, Report
 from harness.schedule.interrupt import Draining, draining
 
 if TYPE_CHECKING:
     from harness.schedule.performer import Job
     from harness.store import Store
-    from harness.unit import KeepModels, Unit
+    from harness.unit import KeepModels, Resources, Unit
 
 
 def run_units(

@@ -28,7 +28,7 @@ def serve(address: Address, host: str, port: int, ready: Callable[[str], None]) 
     """Serve the interface until interrupted; `ready` gets its URL once it answers.
 
     What the server prints goes to `mlflow.log` beside the database. For the main thread of a command:
-    SIGTERM and SIGHUP interrupt from now on. Raises TrackingUnavailable if the port is taken or the server does
+    SIGINT, SIGTERM and SIGHUP interrupt from now on. Raises TrackingUnavailable if the port is taken or the server does
     not start.
     """
     _refuse_taken(host, port)
@@ -37,7 +37,8 @@ def serve(address: Address, host: str, port: int, ready: Callable[[str], None]) 
         if address.file
         else Path(tempfile.gettempdir(), f"mlflow-{port}.log")
     )
-    # Whoever ends this process, or closes its terminal, means the server as well.
+    # Whoever ends this process, or closes its terminal, means the server as well; a shell that started it in the
+    # background lets it ignore Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with log.open("wb") as output:

@@ -159,7 +159,7 @@ def expected(plan: Plan, signals: Signals, present: Collection[str]) -> Iterator
 
 def never_in(method: str, pool: str, rows: Stacked) -> Iterator[tuple[Key, list[Result]]]:
     for level in ("L0", "L2"):
-        yield (method, pool, "O", level), audit(rows.phi, rows.inside, ~rows.inside, rows.pair, level=level)  # type: ignore[arg-type]
+        yield (method, pool, "O", level), audit(rows.phi, rows.inside, ~rows.inside, rows.pair, level=level)
 
 
 COMPARED = ("value", "se", "low", "high", "p_value", "null_floor", "realised_fpr", "false_positives", "version")
@@ -353,9 +353,9 @@ def test_roc_curves_rise_and_enclose_the_auc(tmp_path: Path) -> None:
         assert (curve["low"] <= curve["tpr"]).all()
         assert (curve["tpr"] <= curve["high"]).all()
         x, y = np.array([0, *curve["fpr"], 1]), np.array([0, *curve["tpr"], 1])
-        (area,) = headline.filter(**about, metric="auc")["value"]  # type: ignore[arg-type]
+        (area,) = headline.filter(**about, metric="auc")["value"]
         assert np.trapezoid(y, x) == pytest.approx(area, abs=0.03)
-        (tpr,) = headline.filter(**about, metric="tpr@0.01")["value"]  # type: ignore[arg-type]
+        (tpr,) = headline.filter(**about, metric="tpr@0.01")["value"]
         (on_curve,) = curve.filter((pl.col("fpr") - 0.01).abs() < 1e-9)["tpr"]
         assert on_curve == tpr
 
@@ -373,7 +373,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
         recipe="{epochs: 18}",
         measures="[accuracy, ulira]",
     )
-    summary = drive.run(plan.study, str(folder / "runs"), device="cpu")
+    summary = drive.run(plan.study, str(folder / "runs"), where=drive.Where(device="cpu"))
     assert summary.complete
     store = Store.open(str(folder / "runs"))
     assert len(store.scan("pools").collect()) == 60

@@ -31,9 +31,7 @@ def test_what_ran_before_costs_what_it_cost(tiny: Path, finished: Path) -> None:
     assert (cost.seconds, cost.unpriced) == (pytest.approx(spent), 0)
 
 
-def test_what_is_new_costs_the_mean_of_its_method_else_of_its_kind(
-    tiny: Path, finished: Path, tmp_path: Path
-) -> None:
+def test_what_is_new_costs_the_mean_of_its_method_else_of_its_kind(tiny: Path, finished: Path, tmp_path: Path) -> None:
     store = Store.open(str(finished))
     spent = store.scan("units").collect()
     plan = tiny_study.plan_of(tmp_path, seeds=[7], farm=None, methods=["ct", "gradient_ascent"])

@@ -142,7 +142,7 @@ def test_passing_is_a_mean_over_seeds_that_guessing_could_have_given(
 
 
 def test_passing_in_one_scenario_is_enough_and_the_configuration_must_be_the_same(tmp_path: Path) -> None:
-    other = {"config": "lr=0.5"}
+    other: dict[str, Any] = {"config": "lr=0.5"}
     given: Given = {("ct", "default", C): 0.5, ("finetune", "default", R): 0.5}
     attacks = [attack("ct", 1e-4), attack("finetune", 1e-4, **other), attack("finetune", 0.9)]
     assert verdict(tmp_path, given, attacks) == ["ct"]

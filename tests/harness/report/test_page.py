@@ -292,8 +292,12 @@ STUDIES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("cells", [1, 2])
-@pytest.mark.parametrize("case", STUDIES)
+SEVERAL = ("one seed", "all failed", "only references", "everything at once")
+
+
+@pytest.mark.parametrize(
+    ("case", "cells"), [*((case, 1) for case in STUDIES), *((case, 2) for case in SEVERAL)]
+)
 def test_every_kind_of_study_has_a_page(
     case: str, cells: int, make: Callable[..., ReportData], parse: Parse
 ) -> None:

@@ -1,4 +1,4 @@
-"""Several nodes, and GPUs that exist in name: as many units at once as fit, a node that is lost, one without the root."""
+"""Several nodes, and GPUs that exist in name: what fits at once, a node that is lost, one without the root."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_plan_and_its_document_are_the_same(plan: Any) -> None:
-    assert StoredPlan.of(plan) == StoredPlan.of(json.loads(json.dumps(plan.to_json())))
+    given, stored = StoredPlan.of(plan), StoredPlan.of(json.loads(json.dumps(plan.to_json())))
+    assert given.units == stored.units
+    assert json.dumps(given.document) == json.dumps(stored.document)
 
 
 def test_cells_are_named_as_in_the_tables(plan: Any) -> None:
@@ -70,9 +72,9 @@ def test_the_same_is_ranked_as_in_the_report() -> None:
 
 def test_estimates_are_those_of_the_ranking(make_root: Any) -> None:
     """Of one data set, scenario and architecture; also where seeds are missing, diverged or useless."""
-    root = make_root(seeds=(3, 5, 7, 11), methods=dict.fromkeys(("retrain", "original", "msg", "ct", "a", "b"), "default"))
-    gone = [*root.choose(method="a", seed=3), *root.choose(method="original", seed=5)]
-    bad, useless = root.choose(method="b", seed=7), root.choose(method="ct", seed=11)
+    root = make_root(seeds=(1, 2, 3, 4), methods=dict.fromkeys(("retrain", "original", "msg", "ct", "a", "b"), "default"))
+    gone = [*root.choose(method="a", seed=1), *root.choose(method="original", seed=2)]
+    bad, useless = root.choose(method="b", seed=3), root.choose(method="ct", seed=4)
     root.commit(unit for unit in root.units if unit not in (*gone, *bad, *useless))
     root.commit(bad, status="diverged").commit(useless, shift=-0.75)
     trials = derive(root.table("units"), root.table("metrics"))

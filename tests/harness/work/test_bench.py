@@ -18,6 +18,7 @@ from tiny_lab import DATASET, FARM, ORIGINAL, SHADOW, TRAIN, Lab, equal, state_o
 from harness.contracts import DATASETS
 from harness.engine.split import subset
 from harness.unit import DatasetRef, Kind
+from harness.work.bench import KEPT_ORIGINALS
 
 SUBSETS = [replace(DATASET, count=count) for count in (0, 40, 48)]
 
@@ -69,7 +70,7 @@ def test_parts_are_divided_once_and_cover_the_data_set(lab: Lab) -> None:
     assert lab.bench.parts(DATASET, "class:3").forget_classes == (3,)
 
 
-def test_an_original_is_loaded_once_while_it_is_in_use(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_originals_that_were_used_last_stay_loaded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
     load: Callable[..., dict[str, torch.Tensor]] = lab.store.load_model
 
@@ -77,10 +78,11 @@ def test_an_original_is_loaded_once_while_it_is_in_use(lab: Lab, monkeypatch: py
         loads.append(unit)
         return load(unit, device)
 
-    originals = [unit(Kind.ORIGINAL, seed=seed) for seed in range(3)]
+    originals = [unit(Kind.ORIGINAL, seed=seed) for seed in range(KEPT_ORIGINALS + 1)]
     lab.perform(*originals)
     monkeypatch.setattr(type(lab.store), "load_model", counted)
-    for seed in (0, 1, 0, 2, 1):
+    first, *others, last = range(len(originals))
+    for seed in (first, *others, first, last, first):
         lab.perform(unit(Kind.UNLEARN, seed=seed))
     assert loads == [original.id for original in originals]
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,12 +108,22 @@ def test_missing_files_are_answered_with_where_they_were_sought_and_how_to_get_t
 
 @given(position=st.integers(0, 59), change=st.integers(1, 255), suffix=st.sampled_from(sorted(PACK)))
 @settings(max_examples=40, deadline=None)
-def test_every_single_changed_byte_is_refused(
+def test_every_changed_byte_is_refused(
     tmp_path_factory: pytest.TempPathFactory, position: int, change: int, suffix: str
 ) -> None:
     content = bytearray(CONTENTS["images.bin"])
     content[position] ^= change
     refused(tmp_path_factory.mktemp("changed"), f"images.bin{suffix}", PACK[suffix](bytes(content)))
+
+
+@given(data=st.data(), change=st.integers(1, 255))
+@settings(max_examples=60, deadline=None)
+def test_a_changed_byte_of_a_compressed_file_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, change: int
+) -> None:
+    content = bytearray(gzip.compress(CONTENTS["images.bin"]))
+    content[data.draw(st.integers(10, len(content) - 1))] ^= change  # behind the header, which holds a time
+    refused(tmp_path_factory.mktemp("changed"), "images.bin.gz", bytes(content))
 
 
 @given(kept=st.floats(0, 1, exclude_max=True), suffix=st.sampled_from(sorted(PACK)))
@@ -145,7 +156,7 @@ def refused(folder: Path, name: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("declared", [{"development": 4}, {"test": 1}])
 def test_a_reader_that_gives_another_count_than_declared_is_refused(
-    spec: DatasetSpec, tmp_path: Path, declared: dict[str, int]
+    spec: DatasetSpec, tmp_path: Path, declared: dict[str, Any]
 ) -> None:
     put(tmp_path / "system")
     with pytest.raises(DataCorrupt, match=r"'five': the reader gave 5 labels and 5 images, declared are [46]"):

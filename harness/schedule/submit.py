@@ -1,0 +1,243 @@
+"""A study as a job of a Ray cluster: code and study file travel to its head node, the log comes back.
+
+Results and data never travel: the root is one that every node reaches, and data sets are read on the head node.
+Nothing is installed there either: every node has the packages that the harness and the plug-ins import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from harness import registry
+from harness.errors import HarnessError
+from harness.schedule.cluster import CONNECT_SECONDS, NoRay
+from harness.schedule.environment import environment
+from harness.schedule.quiet import quiet
+from harness.store.files import SCHEMES
+from harness.study import load_study
+
+STOPPED = 130
+"""The exit code of a job that somebody stopped, as of a command that is interrupted."""
+
+SILENT_SECONDS = 60.0
+"""After so long without a word the connection is made anew: one that is cut in the middle stays silent."""
+
+LOST_SECONDS = 60.0
+"""How long a head node that was there is looked for before it is given up."""
+
+AGAIN_SECONDS = 1.0
+
+CHATTER = re.compile(r"^(.* -- Runtime env is setting up\.|Running entrypoint for job \w+: .*)\n", re.MULTILINE)
+"""What Ray writes into the log of every job."""
+
+
+class InvalidJob(HarnessError):
+    """A job that could not do its work where it would be sent."""
+
+
+class JobFailed(HarnessError):
+    """A job that ended before the harness could run in it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job by Ray's id of it and the address of the dashboard, `http://HOST:8265`."""
+
+    id: str
+    address: str
+
+
+def submit(
+    study: str | Path,
+    address: str,
+    root: str | None = None,
+    *,
+    plugins: Sequence[str] = (),
+    data: str | None = None,
+    options: Sequence[str] = (),
+) -> Job:
+    """Send a study to the cluster whose dashboard is at `address`; returns when the job is accepted.
+
+    Args:
+        study: the path of its file, or the name of a suite.
+        address: `http://HOST:PORT` of the dashboard on the head node; the token is Ray's affair (RAY_AUTH_MODE).
+        root: where results go, as every node reaches it; None is $HARNESS_ROOT.
+        plugins: modules with more tasks. They travel, like those that are installed here as entry points.
+        data: the folder with the official files, on the head node.
+        options: more options of `harness run`.
+
+    Raises:
+        HarnessError: the study, the root, a plug-in or the address is wrong; nothing was submitted.
+    """
+    root = shared_root(root)
+    if data is not None and not os.path.isabs(data):
+        raise InvalidJob(f"data folder {data!r} is relative; the head node reads it: give its absolute path there")
+    registry.load(tuple(plugins))
+    load_study(study)
+    modules = (*dict.fromkeys((*(point.module for point in entry_points(group=registry.ENTRY_POINTS)), *plugins)),)
+    file = registry.suites().get(str(study), Path(study))
+    command = ["python", "-m", "harness", "run", f"./{file.name}", *options, "--address", "auto", "--root", root]
+    command += [] if data is None else ["--data", data]
+    command += [part for module in modules for part in ("--plugin", module)]
+    with quiet(None), parcel(file, modules) as runtime_env:
+        client = _connect(address)
+        try:
+            return Job(client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env), address)
+        except Exception as error:
+            raise NoRay(f"{address} did not take the job: {_reason(error)}") from error
+
+
+def shared_root(root: str | None) -> str:
+    """Return a root (None: $HARNESS_ROOT) that can mean the same on every node, or raise `InvalidJob`."""
+    root = root or os.environ.get("HARNESS_ROOT")
+    right = "give one that every node reaches, as an absolute path or s3:// or gs://"
+    if not root:
+        raise InvalidJob(f"a job has no root of its own; {right}")
+    scheme, is_uri, place = root.partition("://")
+    if is_uri and scheme not in SCHEMES:
+        raise InvalidJob(f"root {root!r} is not supported; {right}")
+    if is_uri and "@" in place.partition("/")[0]:
+        raise InvalidJob(f"the root holds credentials, and everyone who sees the cluster sees its jobs; {right}")
+    if not is_uri and not os.path.isabs(root):
+        raise InvalidJob(f"root {root!r} is relative to a folder of this machine; {right}")
+    return root
+
+
+@contextmanager
+def parcel(study: Path, plugins: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield what travels, as Ray's runtime environment: packages, and a folder made for the study file alone.
+
+    A plug-in of one file lies in that folder too, which is on the path of every process: Ray takes packages only.
+    """
+    names = dict.fromkeys(name.partition(".")[0] for name in (__name__, *registry.BUILT_IN, *plugins))
+    places = [_place(name) for name in names]
+    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        for file in (study, *(place for place in places if place.is_file())):
+            shutil.copyfile(file, Path(folder, file.name))
+        yield {"working_dir": folder, "py_modules": [str(place) for place in places if place.is_dir()]}
+
+
+def _place(name: str) -> Path:
+    """Return the folder of a package, or the file of a module."""
+    spec = find_spec(name)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if len(folders) == 1:
+        return Path(folders[0])
+    if not folders and spec and spec.origin and spec.origin.endswith(".py"):
+        return Path(spec.origin)
+    raise InvalidJob(f"plugin {name!r} is neither a folder nor a .py file; only those can be sent to a cluster")
+
+
+def follow(job: Job, write: Callable[[str], object]) -> int:
+    """Pass the log of a job to `write` until the job ends; return its exit code, `STOPPED` if it was stopped.
+
+    Leaving it by KeyboardInterrupt does nothing to the job. Raises `JobFailed` for a job that never ran, and
+    `NoRay` if the head node does not answer any more.
+    """
+    with quiet(None):
+        client = _connect(job.address)
+        asyncio.run(_tail(client, job, write))
+        details = client.get_job_info(job.id)
+    code = details.driver_exit_code
+    if code is not None:
+        return int(code) if code >= 0 else 128 - int(code)
+    if details.status == "STOPPED":
+        return STOPPED
+    raise JobFailed(f"job {job.id} did not run: {_short(details.message or 'Ray does not say why')}")
+
+
+async def _tail(client: Any, job: Job, write: Callable[[str], object]) -> None:
+    """Read the log, over as many connections as it takes, until the job has ended."""
+    log = _Log(client, job, write)
+    heard = time.monotonic()
+    while True:
+        whole = await log.read()
+        try:
+            ended = client.get_job_status(job.id).is_terminal()
+            heard = time.monotonic()
+        except Exception as error:
+            if time.monotonic() - heard > LOST_SECONDS:
+                raise NoRay(f"lost {job.address}, and job {job.id} may go on there: {_reason(error)}") from error
+            ended = False
+        if ended:
+            return None if whole else await log.read_rest()
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+class _Log:
+    """The log of a job as far as it was passed on; each connection begins at its first character again."""
+
+    def __init__(self, client: Any, job: Job, write: Callable[[str], object]) -> None:
+        self._client, self._job, self._write = client, job, write
+        self._passed = 0
+
+    async def read(self) -> bool:
+        """Pass on what is new until the log ends, or, which returns False, the connection does."""
+        from aiohttp import ClientError
+
+        position = 0
+        with suppress(TimeoutError, RuntimeError, ClientError):
+            async with asyncio.timeout(SILENT_SECONDS) as silence:
+                async for text in self._client.tail_job_logs(self._job.id):
+                    silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
+                    position += len(text)
+                    self._pass_on(text[max(0, len(text) - (position - self._passed)) :])
+            return True
+        return False
+
+    async def read_rest(self) -> None:
+        """Read once more, whatever comes of it."""
+        await self.read()
+
+    def _pass_on(self, text: str) -> None:
+        self._passed += len(text)
+        self._write(CHATTER.sub("", text))
+
+
+def _connect(address: str) -> Any:
+    """Return Ray's client of a dashboard, or raise `NoRay` after ten seconds: Ray itself would wait for minutes."""
+    if not address.startswith(("http://", "https://")):
+        raise NoRay(f"no Ray at {address}: jobs go to the dashboard of the head node; give http://HOST:8265")
+    try:
+        with suppress(HTTPError):  # an answer too; Ray's client, which has the token, sees what it means
+            urlopen(f"{address}/api/version", timeout=CONNECT_SECONDS).close()
+        from ray.job_submission import JobSubmissionClient
+
+        with environment(RAY_API_SERVER_ADDRESS=address):  # else $RAY_ADDRESS would stand in for ours
+            return JobSubmissionClient(address)
+    except Exception as error:
+        raise NoRay(f"no Ray at {address}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why Ray's client failed, and what would be right."""
+    from ray.exceptions import AuthenticationError
+
+    text = str(error) or type(error).__name__
+    if not isinstance(error, AuthenticationError):
+        return _short(text)
+    if "Missing authentication token" in text:
+        return "it wants a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    if "Invalid authentication token" in text:
+        return "its token is another one; put it into RAY_AUTH_TOKEN, or its file into RAY_AUTH_TOKEN_PATH"
+    return _short(text.partition(" Ensure that")[0].rstrip("."))
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 300, placeholder=" ...")

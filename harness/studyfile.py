@@ -1,0 +1,167 @@
+"""The keys of a study file: what is validated before any name is looked up, and how a mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.contracts.recipe import Recipe
+from harness.errors import did_you_mean
+from harness.farm import Farm, FarmRef, Labels, PoolSpec
+from harness.unit import KeepModels
+from harness.yamlfile import InvalidFile, Key, YamlFile
+
+Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+PLAIN = {
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "string_type": "must be a text",
+    "string_pattern_mismatch": "must consist of letters, digits, - and _",
+    "too_short": "must hold at least one entry",
+}
+"""What pydantic says in words of Python, by the type of its error."""
+SHOWN_CHARACTERS = 60
+"""A wrong value is shown if it is no longer than this."""
+
+
+class RecipeOverrides(BaseModel):
+    """The parts of a recipe that a study sets; the data set's own value stands for the others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    schedule: Literal["cosine", "constant"] | None = None
+    precision: Literal["fp32", "bf16"] | None = None
+
+
+class PoolFile(BaseModel):
+    """One audit pool of a farm; half of it is forgotten in each shadow."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    size: Annotated[int, Field(ge=8, multiple_of=2)]
+    labels: Labels = "true"
+
+
+class FarmFile(BaseModel):
+    """The shadow-model farm of a study; 0 shadows is no farm."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shadows: Annotated[int, Field(ge=0, le=100_000, multiple_of=2)] = 0
+    retrains: Annotated[int, Field(ge=0, multiple_of=2)] | None = None
+    pools: Annotated[dict[Name, PoolFile], Field(min_length=1)] = {
+        "canary": PoolFile(size=120, labels="random"),
+        "clean": PoolFile(size=120),
+    }
+    levels: Annotated[list[Literal["L0", "L1", "L2"]], Field(min_length=1)] = ["L0", "L1", "L2"]
+    seed: Seed = 0
+
+    def resolve(self) -> Farm | None:
+        """Return the farm; by default half of the shadows, in whole pairs, are also retrained."""
+        if not self.shadows:
+            return None
+        pools = tuple(PoolSpec(name, pool.size, pool.labels) for name, pool in self.pools.items())
+        retrains = self.shadows // 4 * 2 if self.retrains is None else self.retrains
+        return Farm(FarmRef(pools, self.seed), self.shadows, retrains, tuple(self.levels))
+
+
+class ResourcesFile(BaseModel):
+    """What is set aside for a unit: CPU cores and a share of one GPU. It changes no result."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    gpu: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class StudyFile(BaseModel):
+    """The keys of a study file, and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Name
+    question: str = ""
+    datasets: Annotated[list[str], Field(min_length=1)]
+    architectures: Annotated[list[str], Field(min_length=1)]
+    scenarios: Annotated[list[str], Field(min_length=1)]
+    methods: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] | Literal["all"]
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[Seed], Field(min_length=1)] = 1
+    recipe: RecipeOverrides = RecipeOverrides()
+    farm: FarmFile = FarmFile()
+    measures: Annotated[list[Measure], Field(min_length=1)] = [
+        "accuracy",
+        "retention_deviation",
+        "population_mia",
+        "ulira",
+        "run_time",
+    ]
+    resources: Literal["auto"] | ResourcesFile = "auto"
+    time_limit: Annotated[float, Field(gt=0, le=1e8)] = 3600.0
+    keep_models: KeepModels = "original"
+
+
+def read_study_file(path: Path) -> tuple[YamlFile, StudyFile]:
+    file = YamlFile(path)
+    try:
+        return file, StudyFile.model_validate(file.content)
+    except ValidationError as error:
+        raise _first_mistake(file, error) from error
+
+
+def _first_mistake(file: YamlFile, error: ValidationError) -> InvalidFile:
+    """Return the mistake that stands first in the file, in one line."""
+    mistakes = [(_real_key(file.content, e["loc"]), e) for e in error.errors()]
+    keys = [key for key, _ in mistakes]
+    # Of a choice (a list, or `all`) pydantic reports every branch: the one that came deepest is the one that was meant.
+    meant = [(key, e) for key, e in mistakes if not any(k[: len(key)] == key != k for k in keys)]
+    key, first = min(meant, key=lambda item: file.line(item[0]))
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(key)
+        return file.error(key, f"unknown key{did_you_mean(str(key[-1]), known)}")
+    if first["type"] == "missing":
+        absent = first["loc"][-1]
+        return file.error(key if key[-1] == absent else (*key, absent), "the key is missing")
+    found = first["input"]
+    shown = f", not {found!r}" if found is not None and len(repr(found)) <= SHOWN_CHARACTERS else ""
+    text = PLAIN.get(first["type"]) or first["msg"][0].lower() + first["msg"][1:]
+    return file.error(key, f"{text}{shown}")
+
+
+def _known_keys(key: Key) -> Iterable[str]:
+    """Return the keys that may stand where the last part of a key path stands."""
+    if key[0] == "recipe" and len(key) > 1:
+        return RecipeOverrides.model_fields
+    if key[0] == "resources" and len(key) > 1:
+        return ResourcesFile.model_fields
+    if key[0] == "farm" and len(key) > 1:
+        return PoolFile.model_fields if key[1] == "pools" else FarmFile.model_fields
+    return StudyFile.model_fields
+
+
+def _real_key(content: Any, location: tuple[str | int, ...]) -> Key:
+    """Drop what pydantic adds to a location (the names of union members): keep what exists in the file."""
+    key: list[str | int] = []
+    here: Any = content
+    for part in location:
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]
+        elif key or part not in StudyFile.model_fields:
+            continue
+        key.append(part)
+    return tuple(key)
+
+
+assert set(RecipeOverrides.model_fields) == {field.name for field in fields(Recipe)}
