@@ -16,10 +16,11 @@ class NothingMatches(HarnessError):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which units of a plan to run: columns that must match, and at most `limit` of them (0: all)."""
+    """Which units of a plan to run: columns that must match, at most `limit` of them (0: all), of the ids in `only`."""
 
     where: Mapping[str, str] = field(default_factory=dict)
     limit: int = 0
+    only: frozenset[str] | None = None
 
     def choose(self, plan: Plan, remaining: Sequence[Unit]) -> list[Unit]:
         """Return the chosen units that remain, and those that they need.
@@ -34,10 +35,14 @@ class Selection:
         return [unit for unit in remaining if unit.id in wanted]
 
     def _matches(self, unit: Unit) -> bool:
+        if self.only is not None and unit.id not in self.only:
+            return False
         return all(str(unit.columns()[column]) == value for column, value in self.where.items())
 
     def _nothing(self, plan: Plan) -> str:
         """Say which value no unit has; where each is there for itself, that they do not go together."""
+        if self.only is not None:
+            return f"no unit of {plan.id} is among the {len(self.only)} that were asked for"
         for column, value in self.where.items():
             there = {str(unit.columns()[column]) for unit in plan.units.values()}
             if value not in there:

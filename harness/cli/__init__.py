@@ -13,6 +13,7 @@ COMMANDS = {
     "ls": "List data sets, scenarios, architectures, methods, suites or metrics.",
     "plan": "Show what a study would run, what is done, and what it costs.",
     "run": "Run what is left of a study; print the ranking.",
+    "retry": "Run again what failed.",
     "status": "Show how far the studies of a root are.",
     "show": "Show everything about one trial.",
     "rank": "Rank the methods of a study from its tables.",
@@ -77,7 +78,7 @@ def group(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted."""
     try:
-        sys.exit(group.main(standalone_mode=False) or 0)
+        sys.exit(group.main(prog_name="harness", standalone_mode=False) or 0)
     except HarnessError as error:
         _stop(str(error), 2)
     except click.UsageError as error:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from math import ceil, floor
 from typing import Any
 
+import click
 import polars as pl
 
+from harness.cli.progress import Live
 from harness.cli.text import columns, duration, plural
+from harness.drive import Where, run
 from harness.ledger import Summary
+from harness.selection import Selection
 from harness.store import Store
 from harness.verdict import passes_but_fails
 from harness.views import title_line
@@ -27,6 +33,13 @@ FAILURES = 5
 """At most so many failures are named; the tables hold them all."""
 
 NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
+
+
+def run_and_show(study: str, root: str | None, place: Where, selection: Selection, as_json: bool) -> None:
+    """Run a study, print its screen, and exit with 1 if units failed."""
+    summary = run(study, root, where=place, selection=selection, progress=Live(sys.stderr))
+    click.echo(json.dumps(as_document(summary, root), indent=2) if as_json else screen(summary, root))
+    sys.exit(1 if summary.failed else 0)
 
 
 def screen(summary: Summary, root: str | None) -> str:

@@ -118,7 +118,7 @@ def _resolved(address: str) -> str:
 def _initialise(arguments: dict[str, Any], logger: logging.Logger) -> None:
     import ray
 
-    if ray.is_initialized():  # type: ignore[no-untyped-call]
+    if ray.is_initialized():
         raise NoRay(f"no Ray at {arguments['address']}: this process uses another one; call ray.shutdown() first")
     with standard_error() as written:
         try:

@@ -29,7 +29,10 @@ def draining() -> Iterator[Draining]:
         yield state
         return
 
-    timer = threading.Timer(DRAIN_SECONDS, signal.raise_signal, [signal.SIGINT])
+    main = threading.main_thread().ident
+    assert main is not None
+    # To that thread: it may be waiting for something, and no other would wake it.
+    timer = threading.Timer(DRAIN_SECONDS, signal.pthread_kill, [main, signal.SIGINT])
     timer.daemon = True
 
     def interrupt(number: int, frame: FrameType | None) -> None:

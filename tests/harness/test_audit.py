@@ -21,6 +21,7 @@ from harness.planner import Plan, make_plan
 from harness.store import SCHEMAS, Store
 from harness.study import load_study
 from harness.unit import Kind
+from harness.views import Written
 
 Signal = tuple[NDArray[np.float64], NDArray[np.bool_]]
 Signals = Mapping[tuple[str, str], Signal]
@@ -360,6 +361,12 @@ def test_roc_curves_rise_and_enclose_the_auc(tmp_path: Path) -> None:
         assert on_curve == tpr
 
 
+def attacks_alone(plan: Plan, store: Store) -> Written:
+    """Rebuild the attacks table and no other view."""
+    store.replace("attacks", attack_rows(plan.units, farm_of(plan), plan.study.name, store), {"study": plan.study.name})
+    return Written(Path(store.uri))
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """The attacks table of twelve shadows of the digits, 60 canaries among them, through the driver."""
@@ -373,7 +380,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
         recipe="{epochs: 18}",
         measures="[accuracy, ulira]",
     )
-    summary = drive.run(plan.study, str(folder / "runs"), where=drive.Where(device="cpu"))
+    summary = drive.run(plan.study, str(folder / "runs"), where=drive.Where(device="cpu"), views=attacks_alone)
     assert summary.complete
     store = Store.open(str(folder / "runs"))
     assert len(store.scan("pools").collect()) == 60

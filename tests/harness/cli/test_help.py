@@ -35,7 +35,8 @@ def test_every_module_with_a_command_is_listed() -> None:
     assert with_command == set(COMMANDS)
 
 
-def test_the_first_page_lists_every_command_and_shows_what_to_do_first() -> None:
+def test_the_first_page_lists_every_command_and_what_to_do_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
     answer = tiny_study.harness("--help")
     assert answer.code == 0
     for name, line in COMMANDS.items():

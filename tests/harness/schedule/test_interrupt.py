@@ -75,13 +75,14 @@ def test_a_first_ctrl_c_drains_and_keeps_everything(
 
 
 def _wait_until_empty(folder: Path) -> None:
-    """What is discarded goes in the background."""
+    """What is discarded goes in the background; torch makes a folder of its own, which stays."""
     patience = threading.Event()
     for _ in range(300):
-        if not any(folder.iterdir()):
+        left = {path.name for path in folder.iterdir() if not path.name.startswith("torch")}
+        if not left:
             return
         patience.wait(0.1)
-    pytest.fail(f"left behind: {[path.name for path in folder.rglob('*')]}")
+    pytest.fail(f"left behind: {left}")
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:

@@ -61,15 +61,21 @@ def test_a_node_that_is_lost_loses_no_unit(
     assert set(again["attempt"]) == {2}
 
 
-def test_four_gpus_hold_sixteen_quarters_and_not_one_more(
-    run: Run, make_units: MakeUnits, store: Store, notes: Path
+@pytest.mark.parametrize(
+    ("resources", "fit"),
+    [
+        ({"cpu": 0.5, "gpu": 1}, 4),
+        pytest.param({"cpu": 0.1, "gpu": 0.25}, 16, marks=pytest.mark.slow),  # that many processes start
+    ],
+)
+def test_four_gpus_hold_so_many_units_and_not_one_more(
+    run: Run, make_units: MakeUnits, store: Store, notes: Path, resources: dict[str, float], fit: int
 ) -> None:
-    """Every unit waits until sixteen are there, so that fewer would never end."""
-    units = make_units(["{meets: {others: 16}}"], seeds=20)
-    originals = [unit for unit in units if unit.kind == Kind.ORIGINAL]
-    meetings = [unit for unit in units if unit.method.name == "meets"]
-    told = run(store, [*originals, *meetings], resources={"cpu": 0.1, "gpu": 0.25})
+    """Every unit waits until so many are there: fewer would never end."""
+    units = make_units([f"{{meets: {{others: {fit}}}}}"], seeds=fit + 4)
+    units = [unit for unit in units if unit.kind == Kind.ORIGINAL or unit.method.name == "meets"]
+    told = run(store, units, resources=resources)
     assert set(told.status.values()) == {"done"}
     present = [int(note.read_text()) for note in notes.glob("present-*")]
-    assert len(present) == 20
-    assert max(present) == 16
+    assert len(present) == fit + 4
+    assert max(present) == fit

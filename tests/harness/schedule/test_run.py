@@ -68,6 +68,16 @@ def test_a_unit_begins_after_its_needs_and_a_timed_one_alone(studied: Mapping[st
     assert (timed["begin"][1:] >= timed["end"][:-1]).all()
 
 
+def test_a_process_that_times_has_trained_before(run: Run, make_units: MakeUnits, store: Store, notes: Path) -> None:
+    """Else the first unit that is timed would pay for what the first step of training loads."""
+    units = make_units(["counts"], measures="run_time")
+    timed = [unit for unit in units if unit.kind == Kind.TIMING and unit.method.name == "counts"]
+    originals = [unit for unit in units if unit.kind == Kind.ORIGINAL]
+    run(store, [*originals, *timed])
+    (note,) = notes.glob("forwards-*")
+    assert int(note.read_text()) > 0
+
+
 UNRULY = {
     # method: status, attempts, exception of the last failure, words of its traceback
     "obedient": ("done", 1, None, ""),

@@ -227,10 +227,15 @@ def test_a_failure_names_its_phase(make_lab: MakeLab, monkeypatch: pytest.Monkey
         assert (row["phase"], row["exception"]) == (phase, exception)
 
 
+def reads_forget(model: nn.Module, data: View, run: Run) -> nn.Module:
+    len(data.forget)
+    return model
+
+
 def test_methods_fail_where_they_break_their_promise(
     lab: Lab, declare: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    declare("blind", {RETAIN}, lambda model, data, run: model if len(data.forget) else model)
+    declare("blind", {RETAIN}, reads_forget)
     declare("lost", (), lambda model, data, run: None)  # type: ignore[arg-type, return-value]
     lab.perform(ORIGINAL, SHADOW)
     for kind, pool in ((Kind.UNLEARN, ""), (Kind.SHADOW_UNLEARN, "clean")):
