@@ -37,6 +37,11 @@ class Releases:
         """The complementary pair [N] of each row: the cluster that is left out of the fit that scores it."""
         return pairs(self.shadow)
 
+    def whole_pairs(self) -> Releases:
+        """Return the rows whose partner is there, too: half a pair would make the world that it scores the smaller."""
+        pair, count = np.unique(self.pair, return_counts=True)
+        return self.only(np.isin(self.pair, pair[count == 2]))
+
     def only(self, rows: NDArray[np.bool_]) -> Releases:
         """Return some of the rows."""
         return Releases(self.phi[rows], self.inside[rows], self.shadow[rows])
@@ -104,8 +109,9 @@ def _signals(units: Mapping[str, Unit], store: Store) -> Iterator[tuple[Cell, di
 def _releases(cell: pl.DataFrame, kind: Kind, by: list[str]) -> Iterator[tuple[Any, Releases]]:
     for key, rows in cell.filter(pl.col("kind") == kind.value).group_by(by, maintain_order=True):
         phi, inside = (np.stack(rows[name].to_list()) for name in ("phi", "member"))
-        found = Releases(phi.astype(np.float64), inside, rows["seed"].to_numpy())
-        yield (key if len(by) > 1 else key[0]), found
+        found = Releases(phi.astype(np.float64), inside, rows["seed"].to_numpy()).whole_pairs()
+        if len(found.shadow):
+            yield (key if len(by) > 1 else key[0]), found
 
 
 def _attacks(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 
-Labels = Literal["true", "random"]
+Labels = Literal["own", "random"]
 LEVELS = ("L0", "L1", "L2")
 _POOLS, _PAIRS = 0, 1  # spawn keys: what a seed is for
 
@@ -28,11 +28,11 @@ class PoolsTooLarge(HarnessError):
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """An audit pool: its size, and whether its images are trained with true or with random wrong labels (canaries)."""
+    """An audit pool: its size, and whether its images train with their `own` labels or `random` wrong ones."""
 
     name: str
     size: int
-    labels: Labels = "true"
+    labels: Labels = "own"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class PoolFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     size: Annotated[int, Field(ge=8, multiple_of=2)]
-    labels: Labels = "true"
+    labels: Labels = "own"
 
 
 class FarmFile(BaseModel):

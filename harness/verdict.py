@@ -42,7 +42,8 @@ def fails_audit(attacks: pl.DataFrame) -> pl.DataFrame:
 def _passes_population(plan: Plan, store: Store) -> pl.DataFrame:
     key = ["dataset", "scenario", "architecture", "method", "config"]
     values = trials(store, plan.units).filter(pl.col("metric") == "population_mia_val")
-    means = values.group_by(key).agg(pl.col("value").mean())
+    complete = values.group_by(key).agg(pl.col("value").mean(), missing=pl.col("value").null_count())
+    means = complete.filter(pl.col("missing") == 0)  # a seed that diverged has passed nothing
     signals = of_units(store, "signals", plan.units).filter(pl.col("pool").is_in(["forget", "val"]))
     images = signals.group_by(key).agg(pl.col("n").min())
     margin = Z * (1 / (8 * pl.col("n"))).sqrt()

@@ -34,7 +34,7 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, size: int, *, shuffle: bool = True, augment: bool = False) -> Iterator[Batch]:
-        """Yield one pass in batches of `size`; a lone last image joins the batch before it, for BatchNorm."""
+        """Yield one pass in ceil(n / size) batches of even size: a short last one would spoil BatchNorm."""
 
     def take(self, index: Tensor) -> Self:
         """Return the samples at the given positions, in that order."""

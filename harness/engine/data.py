@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -120,11 +121,14 @@ class PartSamples:
 
 
 def batch_bounds(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of batches of `size`; a lone last image joins the batch before it."""
+    """Yield (start, stop) of as many batches as batches of `size` would be, all of one size but for one image.
+
+    A last batch of a few images would leave its own noise in the running statistics of BatchNorm, and one of a single
+    image cannot be normalised at all: with an odd image a batch may have one more than `size`.
+    """
+    batches = min(math.ceil(count / size), max(1, count // 2)) if count else 0
     start = 0
-    while start < count:
-        stop = min(start + size, count)
-        if count - stop == 1:
-            stop = count
+    for number in range(batches):
+        stop = start + count // batches + (number < count % batches)
         yield start, stop
         start = stop

@@ -35,9 +35,7 @@ def answer(
 ) -> Answer:
     """Return the answer that a ranking gives, of one without rows just that; `audited` is the audit's own."""
     own = rankings.filter(pl.col("group") == OVERALL)
-    rows = {
-        (r["method"], r["config"]): r for r in own.filter(pl.col("metric") == OVERALL).iter_rows(named=True)
-    }
+    rows = {(r["method"], r["config"]): r for r in own.filter(pl.col("metric") == OVERALL).iter_rows(named=True)}
     ranked = [entry for entry in roster.of_status("ranked") if entry.competitor in rows]
     notes = [audited]
     if ranked:
@@ -65,9 +63,9 @@ def _lead(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry], roster: R
     first = [entry for entry in ranked if rows[entry.competitor]["rank"] == best]
     out_of = f"of {several(len(ranked), 'ranked method')}"
     if len(ranked) == 1:
-        return Markup(
-            "{} is the only method with a rank, so it has been compared with nothing but retrain."
-        ).format(names(ranked))
+        return Markup("{} is the only method with a rank, so it has been compared with nothing but retrain.").format(
+            names(ranked)
+        )
     if len(first) > 1:
         return Markup("{} share the first place {}.").format(names(first), out_of)
     return Markup("{} comes first {}{}").format(names(first), out_of, _how_sure(rows, ranked))
@@ -104,17 +102,13 @@ def _basis(row: Columns) -> str:
 def _failed(failed: Sequence[Entry]) -> Markup:
     link = Markup('<a href="#failures">why</a>')
     return (
-        Markup("{} failed and {} no rank ({}).").format(
-            names(failed), "has" if len(failed) == 1 else "have", link
-        )
+        Markup("{} failed and {} no rank ({}).").format(names(failed), "has" if len(failed) == 1 else "have", link)
         if failed
         else Markup("")
     )
 
 
-def _bests(
-    own: pl.DataFrame, roster: Roster, found: Mapping[str, Estimates], meanings: Meanings
-) -> list[Markup]:
+def _bests(own: pl.DataFrame, roster: Roster, found: Mapping[str, Estimates], meanings: Meanings) -> list[Markup]:
     """Return who is best on which headline metrics, with the values."""
     best = pl.col("rank") == pl.col("rank").min().over("metric")
     rows = own.filter(best).sort("method", "config").rows(named=True)
@@ -124,9 +118,7 @@ def _bests(
         if firsts:
             known = found[metric].values()
             places = decimals((one.value for one in known), (one.half for one in known))
-            text = Markup("{} ({})").format(
-                printable(meanings[metric].label), fixed(firsts[0]["value"], places)
-            )
+            text = Markup("{} ({})").format(printable(meanings[metric].label), fixed(firsts[0]["value"], places))
             won.setdefault(tuple(roster[row["method"], row["config"]] for row in firsts), []).append(text)
     parts = [
         Markup("{} {} best on {}").format(names(who), "is" if len(who) == 1 else "are", joined(metrics))
@@ -148,7 +140,5 @@ def audit_note(audited: Mapping[str, Sequence[Entry]]) -> Markup:
         "found": "The audit still recognises what {} should have forgotten.",
         "not found": "The audit finds no sign of what {} should have forgotten.",
     }
-    parts = [
-        Markup(text).format(names(audited[verdict])) for verdict, text in texts.items() if audited[verdict]
-    ]
+    parts = [Markup(text).format(names(audited[verdict])) for verdict, text in texts.items() if audited[verdict]]
     return Markup(" ").join(parts)

@@ -45,9 +45,7 @@ def audit_panels(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> l
         first = own.row(0, named=True)
         setting = f"{first['pool']}, null {first['null']}, {first['level']}"
         where = f"{first['dataset']} {first['architecture']}, " if several_places else ""
-        panels.append(
-            forest_panel(found, meanings[HEADLINE], roster, printable(where + setting), first["null_floor"])
-        )
+        panels.append(forest_panel(found, meanings[HEADLINE], roster, printable(where + setting), first["null_floor"]))
     return panels
 
 
@@ -121,9 +119,7 @@ def audit_table(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> Ta
     ]
     for metric in metrics:
         meaning = meanings[metric]
-        columns.append(
-            Column(meaning.label, f"{meaning.unit} {arrow(meaning)}", sentence(meaning), slug(metric))
-        )
+        columns.append(Column(meaning.label, f"{meaning.unit} {arrow(meaning)}", sentence(meaning), slug(metric)))
     columns += [
         Column("shadows"),
         Column("U / null", "observations"),

@@ -53,9 +53,7 @@ def _exceptions(failures: pl.DataFrame, units: pl.DataFrame, roster: Roster) -> 
         .sort(*WHERE, *cause, nulls_last=True)
     )
     return [
-        _row(
-            roster, row, f"{row['exception']}: {row['message'] or ''}", f"in phase {row['phase']}", _end(row)
-        )
+        _row(roster, row, f"{row['exception']}: {row['message'] or ''}", f"in phase {row['phase']}", _end(row))
         for row in grouped.iter_rows(named=True)
     ]
 

@@ -65,9 +65,7 @@ class Context:
         """Return a method's name after its mark."""
         # Long names have underscores and may break behind them.
         parts = Markup("_<wbr>").join(entry.label.split("_"))
-        return Markup('<span class="name">{}<span>{}</span></span>').format(
-            self._badges[entry.competitor], parts
-        )
+        return Markup('<span class="name">{}<span>{}</span></span>').format(self._badges[entry.competitor], parts)
 
     def strip(self, entry: Entry) -> Markup:
         """Return a strip of all places with the interval and the place of one method."""
@@ -86,9 +84,7 @@ class Context:
 
     def _badge(self, entry: Entry) -> Markup:
         middle = (BADGE / 2, BADGE / 2)
-        return self._drawn(
-            Panel(BADGE, BADGE, "", lambda sheet: sheet.marks([middle], entry.marker, 9, entry.colour))
-        )
+        return self._drawn(Panel(BADGE, BADGE, "", lambda sheet: sheet.marks([middle], entry.marker, 9, entry.colour)))
 
     @cached_property
     def _overall(self) -> dict[Competitor, tuple[float, float | None, float | None]]:
@@ -96,15 +92,10 @@ class Context:
             pl.col("group") == OVERALL, pl.col("metric") == OVERALL, pl.col("rank").is_not_null()
         )
         columns = ("method", "config", "rank", "rank_low", "rank_high")
-        return {
-            (method, config): (rank, low, high)
-            for method, config, rank, low, high in own.select(columns).rows()
-        }
+        return {(method, config): (rank, low, high) for method, config, rank, low, high in own.select(columns).rows()}
 
 
-def _draw_strip(
-    sheet: Sheet, ranks: tuple[float, float | None, float | None], count: int, entry: Entry
-) -> None:
+def _draw_strip(sheet: Sheet, ranks: tuple[float, float | None, float | None], count: int, entry: Entry) -> None:
     rank, low, high = ranks
     scale, y = Scale(1, max(2, count), 6, STRIP - 6), BADGE / 2
     sheet.line((scale.start, y), (scale.end, y), RULE.light)

@@ -102,9 +102,7 @@ def curve_panels(epochs: pl.DataFrame, roster: Roster) -> list[Panel]:
         extent = _extent([one], levels) if failed else shared
         note = "failed; own scale" if failed else ""
         panels.append(
-            Panel(
-                WIDTH, HEIGHT, one.words, partial(_draw, curves=one, levels=levels, extent=extent, note=note)
-            )
+            Panel(WIDTH, HEIGHT, one.words, partial(_draw, curves=one, levels=levels, extent=extent, note=note))
         )
     return panels
 
@@ -116,9 +114,7 @@ def has_curves(epochs: pl.DataFrame) -> set[tuple[str, str]]:
 
 
 def _curves(rows: pl.DataFrame, entry: Entry) -> Curves:
-    own = rows.filter(pl.col("method") == entry.method, pl.col("config") == entry.config).sort(
-        *CELL, "seed", "epoch"
-    )
+    own = rows.filter(pl.col("method") == entry.method, pl.col("config") == entry.config).sort(*CELL, "seed", "epoch")
     runs: dict[str, list[Line]] = {}
     means: dict[str, Line] = {}
     for part in PARTS:
@@ -142,9 +138,7 @@ def _levels(retrain: Curves) -> dict[str, float]:
     return {part: line[-1][1] for part, line in retrain.means.items() if line}
 
 
-def _draw(
-    sheet: Sheet, curves: Curves, levels: Mapping[str, float], extent: tuple[float, float], note: str
-) -> None:
+def _draw(sheet: Sheet, curves: Curves, levels: Mapping[str, float], extent: tuple[float, float], note: str) -> None:
     x, y = Scale(0, curves.last, LEFT, RIGHT), ErrorScale(*extent)
     entry = curves.entry
     sheet.marks([(LEFT - 2, 9)], entry.marker, 8, entry.colour)
@@ -161,9 +155,7 @@ def _draw(
 
 
 def _draw_axes(sheet: Sheet, x: Scale, y: ErrorScale) -> None:
-    sheet.lines(
-        [[(LEFT, BOTTOM + 3), (RIGHT, BOTTOM + 3)], [(LEFT - 3, TOP), (LEFT - 3, BOTTOM)]], RULE.light
-    )
+    sheet.lines([[(LEFT, BOTTOM + 3), (RIGHT, BOTTOM + 3)], [(LEFT - 3, TOP), (LEFT - 3, BOTTOM)]], RULE.light)
     for one in y.ticks(24):
         sheet.text((LEFT - 7, y(one) + 3.5), tick(one), MUTED.light, "right", TEXT - 0.5)
     whole = [one for one in x.ticks(22) if one == int(one)]

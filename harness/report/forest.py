@@ -146,9 +146,7 @@ def _draw_row(sheet: Sheet, scale: Scale, entry: Entry, y: float, estimate: Esti
     sheet.dots([(scale(dot), y + 6.5) for dot in inside], 3.8, entry.colour)
     if not scale.holds(estimate.value):
         beyond = estimate.value > scale.high
-        sheet.text(
-            (scale.end, y + 4) if beyond else (scale.start, y + 4), RIGHT if beyond else LEFT, anchor="center"
-        )
+        sheet.text((scale.end, y + 4) if beyond else (scale.start, y + 4), RIGHT if beyond else LEFT, anchor="center")
         return
     if estimate.low is not None and estimate.high is not None:
         low, high = scale.cut(estimate.low), scale.cut(estimate.high)

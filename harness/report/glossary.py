@@ -48,9 +48,7 @@ def glossary(metrics: Iterable[str], meanings: Meanings, left_out: Sequence[str]
         sentences.append(f"Not shown, because they have no definition: {listed}.")
     words = [Row([TableCell(name), TableCell(what)], f"def-{name}") for name, what in _WORDS]
     blocks = [Table("Numbers", columns, [Group(rows)])] if rows else []
-    blocks.append(
-        Table("Words", [Column("word", numeric=False), Column("what", numeric=False)], [Group(words)])
-    )
+    blocks.append(Table("Words", [Column("word", numeric=False), Column("what", numeric=False)], [Group(words)]))
     return Section("What each number means", "meanings", sentences, blocks)
 
 

@@ -16,9 +16,7 @@ def decimals(values: Iterable[float | None], halves: Iterable[float | None] = ()
     one (the rule of the Particle Data Group), but no more than 3; without intervals three significant
     digits. Then as many more, up to 4, as the smallest value needs for one.
     """
-    known = [
-        abs(value) for value in values if value is not None and math.isfinite(value) and abs(value) > 1e-9
-    ]
+    known = [abs(value) for value in values if value is not None and math.isfinite(value) and abs(value) > 1e-9]
     widths = [half for half in halves if half is not None and math.isfinite(half) and half > 1e-9]
     if not known:
         return 2

@@ -32,9 +32,7 @@ def _facts(units: pl.DataFrame) -> Table:
         "versions": "; ".join(_pairs(text) for text in _distinct(units["versions"])),
     }
     rows = [Row([TableCell(name), TableCell(printable(text))]) for name, text in facts.items() if text]
-    return Table(
-        "Where and when", [Column("what", numeric=False), Column("value", numeric=False)], [Group(rows)]
-    )
+    return Table("Where and when", [Column("what", numeric=False), Column("value", numeric=False)], [Group(rows)])
 
 
 def _counts(units: pl.DataFrame) -> Table:
@@ -92,10 +90,7 @@ def _listed(values: pl.Series) -> str:
 
 def _parameters(units: pl.DataFrame) -> str:
     rows = (
-        units.drop_nulls("parameters")
-        .select("architecture", "parameters")
-        .unique()
-        .sort("architecture", "parameters")
+        units.drop_nulls("parameters").select("architecture", "parameters").unique().sort("architecture", "parameters")
     )
     return ", ".join(f"{name} {count:,}" for name, count in rows.rows()[:MOST_VALUES])
 
@@ -106,9 +101,7 @@ def _pairs(text: str) -> str:
         values = json.loads(text)
     except ValueError:
         return text
-    return (
-        ", ".join(f"{name}={value}" for name, value in values.items()) if isinstance(values, dict) else text
-    )
+    return ", ".join(f"{name}={value}" for name, value in values.items()) if isinstance(values, dict) else text
 
 
 def _dates(started: pl.Series) -> str:

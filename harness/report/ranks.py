@@ -31,9 +31,7 @@ def ranking_figure(
     return compose(panels, columns, GAP)
 
 
-def ranking_panels(
-    rankings: pl.DataFrame, meanings: Meanings, roster: Roster, group: str = OVERALL
-) -> list[Panel]:
+def ranking_panels(rankings: pl.DataFrame, meanings: Meanings, roster: Roster, group: str = OVERALL) -> list[Panel]:
     """Return one panel for the overall ranking and each headline metric on which some method has a rank."""
     ranked = rankings.filter(pl.col("group") == group, pl.col("rank").is_not_null())
     entries = roster.among(ranked)
@@ -46,9 +44,7 @@ def _panel(rows: pl.DataFrame, meaning: Definition, entries: Sequence[Entry]) ->
     ranks: Ranks = {(method, config): (rank, low, high) for method, config, rank, low, high in columns}
     layout = Rows(entries)
     texts = {one: places(*ranks[one]) for one in ranks}
-    listed = ", ".join(
-        f"{entry.label} {texts[entry.competitor]}" for entry in entries if entry.competitor in ranks
-    )
+    listed = ", ".join(f"{entry.label} {texts[entry.competitor]}" for entry in entries if entry.competitor in ranks)
     overall = meaning.metric == OVERALL
     title = "rank overall" if overall else f"rank by {meaning.label}"
     note = f"by {meaning.label}" if overall else named(meaning)

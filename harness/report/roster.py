@@ -96,8 +96,7 @@ def make_roster(*frames: pl.DataFrame) -> Roster:
     looks = {one: _look(place) for place, one in enumerate(methods)}
     count = Counter(method for method, _ in present)
     entries = (
-        Entry(*one, _label(*one, count), status[one], *looks.get(one, _reference_look(one[0])))
-        for one in present
+        Entry(*one, _label(*one, count), status[one], *looks.get(one, _reference_look(one[0]))) for one in present
     )
     return Roster(tuple(sorted(entries, key=lambda entry: _place(entry, order))))
 

@@ -20,9 +20,7 @@ from harness.report.values import rank_tables, ranking_table
 from harness.report.views import CURVES, View
 
 SEEDS = "As above, for each cell by itself: a small dot is one seed here."
-NO_AUDIT = (
-    "No audit was made. The only attack on this page is the population attack: passing it proves little."
-)
+NO_AUDIT = "No audit was made. The only attack on this page is the population attack: passing it proves little."
 AUDIT = (
     "Each mark is the AUC of the strongest attacker that was tried, the bar its 95 % interval; the dashed "
     "line is what guessing gives. Null O: against images that were never in; null R: against models that "
@@ -77,8 +75,7 @@ def _ranks(context: Context) -> Section:
     if not panels:
         return Section("Ranks by metric", "ranks", ["No method has a rank."])
     caption = (
-        "The mark is the rank, the bar its 95 % interval. "
-        "Ties are in the table above: bars may overlap without one."
+        "The mark is the rank, the bar its 95 % interval. Ties are in the table above: bars may overlap without one."
     )
     tables = rank_tables(context)
     return Section("Ranks by metric", "ranks", (), [context.picture(panels, caption), *tables])
@@ -101,9 +98,7 @@ def _audit(context: Context) -> Section:
     panels = audit_panels(attacks, context.meanings, context.roster)
     pictures = [context.picture(panels, AUDIT)] if panels else []
     sentences = [note] if (note := audit_note(verdicts(attacks, context.roster))) else []
-    return Section(
-        "Audit", "audit", sentences, [*pictures, audit_table(attacks, context.meanings, context.roster)]
-    )
+    return Section("Audit", "audit", sentences, [*pictures, audit_table(attacks, context.meanings, context.roster)])
 
 
 def _failures(context: Context) -> Section:
@@ -120,8 +115,6 @@ def _glossary(context: Context, whole: View) -> Section:
     used = {*whole.found, *data.rankings["metric"], *context.attacks["metric"]}
     used |= headline_meanings(context.attacks, context.meanings).keys()
     left_out = {
-        one
-        for frame in (data.trials, data.rankings, data.attacks)
-        for one in undefined(frame, context.meanings)
+        one for frame in (data.trials, data.rankings, data.attacks) for one in undefined(frame, context.meanings)
     }
     return glossary(used, context.meanings, sorted(left_out))

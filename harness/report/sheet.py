@@ -24,6 +24,10 @@ Point = tuple[float, float]
 PIXELS_PER_INCH = 72
 GAP = 28.0
 """Between the panels of a figure that stands by itself."""
+
+EMPTY = 72.0
+"""Width and height of a figure without panels: it can be saved all the same."""
+
 TEXT = 11.5
 _WIDTH_OF_LETTER = 0.6
 _HAIR = 0.01
@@ -55,9 +59,7 @@ class Sheet:
         codes = [code for line in drawn for code in (Path.MOVETO, *[Path.LINETO] * (len(line) - 1))]
         path = Path([point for line in drawn for point in line], codes)
         style = "solid" if dashes is None else (0, tuple(dash / width for dash in dashes))
-        self._add(
-            PathPatch(path, fill=False, edgecolor=colour, linewidth=width, linestyle=style, capstyle="butt")
-        )
+        self._add(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, linestyle=style, capstyle="butt"))
 
     def line(self, start: Point, end: Point, colour: str = RULE.light, width: float = 1.0) -> None:
         """Draw one straight line."""
@@ -88,7 +90,6 @@ class Sheet:
         marker: str = "o",
         size: float = 7.0,
         colour: str = INK.light,
-        filled: bool = True,
     ) -> None:
         """Draw the same mark at every point; `size` is its diameter."""
         from matplotlib.lines import Line2D
@@ -96,9 +97,8 @@ class Sheet:
         if not points:
             return
         xs, ys = zip(*points, strict=True)
-        face, edge = (colour, 0.0) if filled else ("none", 1.2)
         line = Line2D(xs, ys, linestyle="none", marker=marker, markersize=size, color=colour)
-        line.set(markerfacecolor=face, markeredgewidth=edge, markeredgecolor=colour)
+        line.set(markerfacecolor=colour, markeredgewidth=0.0)
         self._add(line)
 
     def text(
@@ -154,8 +154,8 @@ def compose(panels: Sequence[Panel], columns: int = 1, gap: float = 0.0) -> Figu
 
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) + gap for row in rows]
-    width = max((sum(panel.width + gap for panel in row) for row in rows), default=1.0)
-    height = sum(heights) or 1.0
+    width = max((sum(panel.width + gap for panel in row) for row in rows), default=EMPTY)
+    height = sum(heights) or EMPTY
     figure = Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
     figure.set(facecolor="none", edgecolor="none")
     top = gap / 2

@@ -54,16 +54,12 @@ def tradeoff_figure(trials: pl.DataFrame, definitions: pl.DataFrame) -> Figure:
     """
     found, roster = estimates(summarise(trials, AXES), dots(trials)), make_roster(trials)
     meanings = read_meanings(definitions)
-    return compose(
-        [tradeoff_panel(found, meanings, roster)] if can_draw(found, meanings, roster) else [], gap=GAP
-    )
+    return compose([tradeoff_panel(found, meanings, roster)] if can_draw(found, meanings, roster) else [], gap=GAP)
 
 
 def can_draw(found: Mapping[str, Estimates], meanings: Meanings, roster: Roster) -> bool:
     """Whether some method has both coordinates, and both are defined."""
-    return {ACROSS, UPWARDS} <= meanings.keys() and any(
-        not s.entry.is_reference for s in _spots(found, roster)
-    )
+    return {ACROSS, UPWARDS} <= meanings.keys() and any(not s.entry.is_reference for s in _spots(found, roster))
 
 
 def out_of_sight(found: Mapping[str, Estimates], roster: Roster) -> list[Entry]:
@@ -126,9 +122,7 @@ def _draw_names(sheet: Sheet, spots: list[Spot], x: Scale, y: Scale) -> None:
         for spot, text in zip(spots, texts, strict=True)
     ]
     bars = [_around(bar) for spot in spots for bar in _bars(spot, x, y)]
-    for spot, (at, radius, _), label in zip(
-        spots, places, place_labels(places, bars, FRAME, size), strict=True
-    ):
+    for spot, (at, radius, _), label in zip(spots, places, place_labels(places, bars, FRAME, size), strict=True):
         _draw_leader(sheet, at, radius, label)
         colour = MUTED if spot.entry.status == "failed" else INK
         sheet.text(label.at, label.text, colour.light, label.anchor, size, bold=spot.entry.method == RETRAIN)

@@ -20,9 +20,7 @@ from harness.report.roster import Competitor, Entry, Roster, printable
 Found = Mapping[str, Estimates]
 
 RANK = "place among the ranked methods by mean rank, with its 95 % interval; 1 is best"
-TIES = (
-    "methods with the same number cannot be told from their best: the interval of the difference contains 0"
-)
+TIES = "methods with the same number cannot be told from their best: the interval of the difference contains 0"
 COVERAGE = "share of the trials that gave a usable value; below 1 the means are over the rest"
 
 _GROUPS = (("", ("ranked",)), ("without a value", ("missing",)), ("failed", ("failed",)))
@@ -64,9 +62,7 @@ def _rank(context: Context, entry: Entry, ranked: Mapping[str, Any]) -> TableCel
     return TableCell(Markup("{}{}").format(text, context.strip(entry)))
 
 
-def value_table(
-    context: Context, found: Found, metrics: Sequence[str], caption: str, folded: bool = False
-) -> Table:
+def value_table(context: Context, found: Found, metrics: Sequence[str], caption: str, folded: bool = False) -> Table:
     """Return the method and some numbers of it, a row each."""
     meanings, roster = context.meanings, context.roster
     shown = [metric for metric in metrics if metric in found and metric in meanings]
@@ -116,9 +112,7 @@ def _rank_table(
         )
         for entry in context.roster.among(rows)
     ]
-    return Table(
-        caption, [Column("method", numeric=False), *columns], [Group(lines)], folded=across == "metric"
-    )
+    return Table(caption, [Column("method", numeric=False), *columns], [Group(lines)], folded=across == "metric")
 
 
 def _groups(roster: Roster, present: Sequence[Entry], row: Callable[[Entry], Row]) -> list[Group]:

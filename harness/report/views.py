@@ -20,10 +20,7 @@ from harness.report.tradeoff import TIME, can_draw, out_of_sight, tradeoff_panel
 from harness.report.values import Found, value_table
 
 DOTS = "The large mark is the mean, the bar its 95 % interval, and each small dot below it is one {}."
-GOAL = (
-    "Retrain is the goal: at the left as useful, at the top as private. Lines are 95 % intervals, cut at the "
-    "frame."
-)
+GOAL = "Retrain is the goal: at the left as useful, at the top as private. Lines are 95 % intervals, cut at the frame."
 TIMED = "The area of a mark is the time relative to retrain, given behind the name too if there is room."
 UNTIMED = "Run time was not measured, so all marks have one size."
 GREY = "Grey methods failed in some trial of the study and do not stretch the scale."
@@ -67,14 +64,8 @@ class View:
     def basis(self) -> str:
         """What the numbers in view are means of."""
         cells, seeds = self.trials.select(CELL).n_unique(), self.trials["seed"].n_unique()
-        over = (
-            several(seeds, "seed")
-            if cells == 1
-            else f"{several(cells, 'cell')} with {several(seeds, 'seed')}"
-        )
-        return f"mean over {over}" + (
-            ", 95 % interval in brackets" if seeds > 1 else ", so without intervals"
-        )
+        over = several(seeds, "seed") if cells == 1 else f"{several(cells, 'cell')} with {several(seeds, 'seed')}"
+        return f"mean over {over}" + (", 95 % interval in brackets" if seeds > 1 else ", so without intervals")
 
     def tradeoff(self) -> Section:
         """Privacy against usefulness against time."""

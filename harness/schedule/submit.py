@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +86,7 @@ def submit(
     Raises:
         HarnessError: the study, the root, a plug-in or the address is wrong; nothing was submitted.
     """
-    root = shared_root(root)
+    root, address = shared_root(root), address.rstrip("/")
     if data is not None and not os.path.isabs(data):
         raise InvalidJob(f"data folder {data!r} is relative; the head node reads it: give its absolute path there")
     registry.load(tuple(plugins))
@@ -159,7 +160,7 @@ def follow(job: Job, write: Callable[[str], object]) -> int:
         return int(code) if code >= 0 else 128 - int(code)
     if details.status == "STOPPED":
         return STOPPED
-    raise JobFailed(f"job {job.id} did not run: {_short(details.message or 'Ray does not say why')}")
+    raise JobFailed(f"job {job.id} did not run: {_ends(details.message or 'Ray does not say why')}")
 
 
 async def _tail(client: Any, job: Job, write: Callable[[str], object]) -> None:
@@ -176,7 +177,9 @@ async def _tail(client: Any, job: Job, write: Callable[[str], object]) -> None:
                 raise NoRay(f"lost {job.address}, and job {job.id} may go on there: {_reason(error)}") from error
             ended = False
         if ended:
-            return None if whole else await log.read_rest()
+            if not whole:
+                await log.read()
+            return
         await asyncio.sleep(AGAIN_SECONDS)
 
 
@@ -201,10 +204,6 @@ class _Log:
             return True
         return False
 
-    async def read_rest(self) -> None:
-        """Read once more, whatever comes of it."""
-        await self.read()
-
     def _pass_on(self, text: str) -> None:
         self._passed += len(text)
         self._write(CHATTER.sub("", text))
@@ -221,6 +220,8 @@ def _connect(address: str) -> Any:
 
         with environment(RAY_API_SERVER_ADDRESS=address):  # else $RAY_ADDRESS would stand in for ours
             return JobSubmissionClient(address)
+    except (HTTPException, ValueError, RuntimeError) as error:
+        raise NoRay(f"no Ray at {address}: what answers is no dashboard of Ray; give http://HOST:8265") from error
     except Exception as error:
         raise NoRay(f"no Ray at {address}: {_reason(error)}") from error
 
@@ -230,6 +231,8 @@ def _reason(error: Exception) -> str:
     from ray.exceptions import AuthenticationError
 
     text = str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return f"{_short(str(getattr(error, 'reason', text)))}; start its head node, or give the one that runs"
     if not isinstance(error, AuthenticationError):
         return _short(text)
     if "Missing authentication token" in text:
@@ -237,6 +240,12 @@ def _reason(error: Exception) -> str:
     if "Invalid authentication token" in text:
         return "its token is another one; put it into RAY_AUTH_TOKEN, or its file into RAY_AUTH_TOKEN_PATH"
     return _short(text.partition(" Ensure that")[0].rstrip("."))
+
+
+def _ends(text: str) -> str:
+    """Return the first and the last line: what failed, and, after a traceback, why."""
+    lines = text.strip().splitlines()
+    return " ... ".join(_short(line) for line in dict.fromkeys((lines[0], lines[-1])))
 
 
 def _short(text: str) -> str:

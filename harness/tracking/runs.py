@@ -117,11 +117,17 @@ class PlanRuns:
     def _log(self, run_id: str, content: Content, metrics: Sequence[Metric]) -> None:
         from mlflow.entities import Param, RunTag
 
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         params = [Param(name, value) for name, value in content.params.items()]
         tags = [RunTag(name, value) for name, value in (*content.tags.items(), (DIGEST_TAG, content.digest))]
-        self._client.log_batch(run_id, params=params, tags=tags)
+        *batches, last = _batched(metrics)
+        for batch in batches:
+            self._client.log_batch(run_id, metrics=batch)
+        self._client.log_batch(run_id, last, params, tags)
+
+
+def _batched(metrics: Sequence[Metric]) -> list[Sequence[Metric]]:
+    """Return the metrics in batches, at least one."""
+    return [metrics[start : start + BATCH] for start in range(0, max(1, len(metrics)), BATCH)]
 
 
 def _contradicts(known: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

@@ -27,19 +27,15 @@ SERVER_SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 def serve(address: Address, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve the interface until interrupted; `ready` gets its URL once it answers.
 
-    What the server prints goes to `mlflow.log` beside the database. For the main thread of a command:
-    SIGINT, SIGTERM and SIGHUP interrupt from now on. Raises TrackingUnavailable if the port is taken or the server does
-    not start.
+    What the server prints goes to `mlflow.log` beside the database. For the main thread of a command: SIGINT,
+    SIGTERM and SIGHUP interrupt from now on. Raises TrackingUnavailable if the port is taken or the server
+    does not start.
     """
     _refuse_taken(host, port)
-    log = (
-        Path(address.file).with_suffix(".log")
-        if address.file
-        else Path(tempfile.gettempdir(), f"mlflow-{port}.log")
-    )
-    # Whoever ends this process, or closes its terminal, means the server as well; a shell that started it in the
-    # background lets it ignore Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    log = _log(address)
+    # Whoever ends this process, or closes its terminal, means the server as well. A process that a script
+    # starts in the background ignores SIGINT until told otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -60,6 +56,10 @@ def serve(address: Address, host: str, port: int, ready: Callable[[str], None]) 
         pass
     finally:
         _stop(server)
+
+
+def _log(address: Address) -> Path:
+    return Path(address.file or Path(tempfile.gettempdir(), "mlflow.db")).with_suffix(".log")
 
 
 def _command(address: Address, host: str, port: int) -> list[str]:

@@ -33,8 +33,8 @@ def view_tag(plan: StoredPlan) -> str:
 def view_text(plan: StoredPlan, metrics: Collection[str], created: int) -> str:
     """Return the view as the interface reads it.
 
-    `metrics` are those that some cell has, `created` is in ms of Unix time. The interface ignores keys that it
-    does not know.
+    `metrics` are those that some cell has, `created` is in ms of Unix time. The interface ignores keys that
+    it does not know.
     """
     audit = sorted(m for m in metrics if m.startswith(AUDIT) and not m.endswith(NO_COLUMN))
     columns = [f"metrics.`{metric}`" for metric in (*COLUMNS, *audit) if metric in metrics]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness import registry
-from harness.attacks import AttackError, population_mia
+from harness.attacks import AttackError, loss_from_phi, population_mia
 from harness.contracts.catalog import METHODS
-from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
+from harness.contracts.parts import FORGET, RETAIN, TEST, VAL
 from harness.contracts.view import View
 from harness.engine.data import PartSamples
 from harness.engine.evaluate import Evaluation, evaluate
@@ -80,11 +80,8 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     phase("evaluate")
     evaluations = evaluate_parts(model, loaded, parts.index)
     phase("attack")
-    attacked = {part.value: _population_mia(evaluations, loaded, parts, part) for part in (VAL, TEST)}
-    signals = {
-        part.value: Signal(evaluations[part].phi, np.full(len(parts.index[part]), part == FORGET))
-        for part in (FORGET, VAL, TEST)
-    }
+    signals = _signals(evaluations, loaded, parts)
+    attacked = {part.value: _population_mia(signals[FORGET], signals[part]) for part in (VAL, TEST)}
     return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked, signals)
 
 
@@ -134,18 +131,26 @@ def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) ->
     return model
 
 
-def _population_mia(evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, part: Part) -> float | None:
-    """Return the accuracy of the population attack, forget against a held-out part; None where it has no value.
+def _signals(evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts) -> dict[str, Signal]:
+    """Return what the population attack tells apart: forget (the members), and the held-out images of val and of test.
 
-    Where whole classes are forgotten the non-members are of the same classes, else class difficulty would pass for
-    membership.
+    Where whole classes are forgotten, held-out images are those of the same classes: else class difficulty would pass
+    for membership.
     """
-    others = evaluations[part]
-    if parts.forget_classes:
-        labels = loaded.labels[parts.split.of(part)]
-        others = others.at(np.flatnonzero(np.isin(labels, parts.forget_classes)))
+    forget = evaluations[FORGET].phi
+    signals = {FORGET.value: Signal(forget, np.ones(len(forget), dtype=bool))}
+    for part in (VAL, TEST):
+        phi = evaluations[part].phi
+        if parts.forget_classes:
+            phi = phi[np.isin(loaded.labels[parts.split.of(part)], parts.forget_classes)]
+        signals[part.value] = Signal(phi, np.zeros(len(phi), dtype=bool))
+    return signals
+
+
+def _population_mia(members: Signal, others: Signal) -> float | None:
+    """Return the accuracy of the population attack; None where it has no value."""
     try:
-        return population_mia(evaluations[FORGET].losses, others.losses)
+        return population_mia(loss_from_phi(members.phi), loss_from_phi(others.phi))
     except AttackError:  # diverged losses, or a class with too few held-out images
         return None
 

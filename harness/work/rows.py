@@ -84,7 +84,7 @@ def failure_rows(attempt: Attempt, error: BaseException) -> Rows:
         "phase": attempt.phase,
         "exception": type(error).__name__,
         "message": _storable(_message(error))[:2000],
-        "traceback": _storable("".join(traceback.format_exception(error)))[-20000:],
+        "traceback": _storable("".join(traceback.format_tb(error.__traceback__)))[-20000:],
         "device_memory": peak_memory(attempt.bench.device),
         "host": socket.gethostname(),
         "started": attempt.started,

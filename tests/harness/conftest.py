@@ -45,3 +45,15 @@ def declaring(monkeypatch: pytest.MonkeyPatch) -> None:
 
     registry.load()
     monkeypatch.setattr(METHODS, "_specs", dict(METHODS._specs))
+
+
+@pytest.fixture
+def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a fresh root its MLflow database, which takes longer to make than a tiny study to run."""
+    from harness import views
+    from harness.tracking import TrackingUnavailable
+
+    def unavailable(*arguments: object) -> None:
+        raise TrackingUnavailable("MLflow is switched off in this test")
+
+    monkeypatch.setattr(views, "sync", unavailable)

@@ -26,6 +26,7 @@ from harness.selection import NothingMatches, Selection
 from harness.store import KEYS, SCHEMAS, LeaseHeld, Store
 from harness.study import load_study
 from harness.unit import Kind, Unit
+from harness.views import Written
 from harness.work.unit import Status
 
 Unlearn = Callable[[nn.Module], nn.Module]
@@ -33,7 +34,7 @@ Unlearn = Callable[[nn.Module], nn.Module]
 
 def run(study: Path, root: Path, **arguments: Any) -> Summary:
     """Run a study without ranking and report, which have tests of their own."""
-    return harness.run(study, str(root), views=lambda plan, store: {}, **arguments)
+    return harness.run(study, str(root), views=lambda plan, store: None, **arguments)
 
 
 def table(root: Path, name: str) -> pl.DataFrame:
@@ -118,7 +119,7 @@ def test_every_kind_of_unit_leaves_its_metrics(tiny: Path, finished: Path) -> No
 
 def test_the_farm_leaves_a_signal_for_every_pool_image(tiny: Path, finished: Path) -> None:
     signals, pools = table(finished, "signals"), table(finished, "pools")
-    assert pools.group_by("pool", "kind").len().sort("pool").rows() == [("canary", "random", 40), ("clean", "true", 40)]
+    assert pools.group_by("pool", "kind").len().sort("pool").rows() == [("canary", "random", 40), ("clean", "own", 40)]
     canary, clean = pools.filter(pool="canary"), pools.filter(pool="clean")
     assert (canary["label"] != canary["trained_label"]).all()
     assert (clean["label"] == clean["trained_label"]).all()
@@ -391,18 +392,18 @@ def test_commits_are_folded_as_they_come(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_run_of_the_public_face_takes_a_study_a_path_or_a_name(tmp_path: Path) -> None:
     study, root = study_with(tmp_path, "finetune"), tmp_path / "runs"
-    assert harness.run(harness.load_study(study), str(root), views=lambda plan, store: {}).ran["done"] == 4
-    assert harness.run(str(study), str(root), views=lambda plan, store: {}).cached == 4
+    assert harness.run(harness.load_study(study), str(root), views=lambda plan, store: None).ran["done"] == 4
+    assert harness.run(str(study), str(root), views=lambda plan, store: None).cached == 4
 
 
 def test_the_views_are_rebuilt_from_the_tables_after_the_lease_began(tmp_path: Path) -> None:
     seen: list[Mapping[str, object]] = []
 
-    def views(plan: Plan, store: Store) -> Mapping[str, Path]:
+    def views(plan: Plan, store: Store) -> Written:
         seen.append({"committed": len(store.committed()), "running": store.lease_holder(plan.id) is not None})
-        return {"page": tmp_path}
+        return Written(tmp_path)
 
     summary = harness.run(study_with(tmp_path, "finetune"), str(tmp_path / "runs"), views=views)
     assert seen == [{"committed": 4, "running": True}]
-    assert summary.views == {"page": tmp_path}
+    assert summary.views == Written(tmp_path)
     assert Store.open(str(tmp_path / "runs")).lease_holder(summary.plan.id) is None

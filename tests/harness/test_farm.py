@@ -82,7 +82,7 @@ def test_coins_do_not_depend_on_which_images_are_audited() -> None:
 sizes = st.lists(st.integers(0, 100).map(lambda half: 2 * half), min_size=1, max_size=4)
 
 
-@given(seed=seeds, wanted=sizes, labels=st.sampled_from(["true", "random"]))
+@given(seed=seeds, wanted=sizes, labels=st.sampled_from(["own", "random"]))
 @settings(max_examples=60, deadline=None)
 def test_pools_are_disjoint_fixed_by_the_seed_and_only_canaries_are_mislabelled(
     seed: int, wanted: list[int], labels: str

@@ -65,7 +65,7 @@ def test_results_have_one_row_for_each_trial_and_metric(tiny: Path, finished: Pa
 
 def test_results_are_those_of_the_study_alone(own: Path, tmp_path: Path) -> None:
     wider = tiny_study.write_study(tmp_path, seeds=[0, 5], methods=["ct"], farm=None)
-    harness.run(wider, str(own), views=lambda plan, store: {})
+    harness.run(wider, str(own), views=lambda plan, store: None)
     results = harness.results(str(wider), str(own))
     assert set(results.select("method", "seed").rows()) == {
         (name, seed) for name in ("ct", "original", "retrain") for seed in (0, 5)

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -49,7 +50,7 @@ def kill_when(process: subprocess.Popen[str], root: Path, seen: set[str], count:
     seen |= pending(root)
 
 
-def begun(root: Path, plan: Plan) -> dict[str, object]:
+def begun(root: Path, plan: Plan) -> dict[str, tuple[datetime, int]]:
     """Return when each finished unit began, and in which attempt."""
     units = Store.open(str(root)).scan("units").filter(pl.col("unit").is_in(list(plan.units))).collect()
     return {row["unit"]: (row["started"], row["attempt"]) for row in units.iter_rows(named=True)}
@@ -63,7 +64,7 @@ def test_a_study_that_was_killed_ten_times_has_the_tables_of_one_that_was_not(st
     moments = random.Random(0)
     counts = [*sorted(moments.sample(range(len(plan.units)), KILLS - 1)), len(plan.units)]
     seen: set[str] = set()
-    known: dict[str, object] = {}
+    known: dict[str, tuple[datetime, int]] = {}
     for count in counts:
         process = tiny_study.start("run", study, "--root", killed, "--local")
         later = 0 if count == len(plan.units) else moments.uniform(0, 0.2)  # the last one while the views are rebuilt
@@ -77,7 +78,7 @@ def test_a_study_that_was_killed_ten_times_has_the_tables_of_one_that_was_not(st
     last = tiny_study.script("run", study, "--root", killed, "--local")
     assert last.code == 0, last.err
     assert begun(killed, plan) == known
-    assert {attempt for _, attempt in known.values()} == {1}  # type: ignore[misc]
+    assert {attempt for _, attempt in known.values()} == {1}
     expected, found = tiny_study.tables(undisturbed), tiny_study.tables(killed)
     for name in SCHEMAS:
         assert_frame_equal(found[name], expected[name], check_exact=True)

@@ -74,7 +74,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         ("ct", "default", {}),
     ]
     assert study.farm is not None
-    assert [(pool.name, pool.size, pool.labels) for pool in study.farm.ref.pools] == [("a-b", 8, "true")]
+    assert [(pool.name, pool.size, pool.labels) for pool in study.farm.ref.pools] == [("a-b", 8, "own")]
     assert (study.farm.ref.seed, study.farm.shadows, study.farm.retrains, study.farm.levels) == (5, 8, 2, ("L2",))
     assert (study.measures, study.time_limit, study.keep_models) == (("accuracy", "ulira"), 60, "none")
     own = DATASETS["digits"].recipe

@@ -47,7 +47,7 @@ SHADOW = replace(
     pool="canary",
 )
 UNITS = [ORIGINAL, TRIAL, SHADOW]
-GOLDEN = ["b36c3cceeba6d6fca221", "36760b3d01ac969ee6fc", "c082900f2fb24be07960"]
+GOLDEN = ["b36c3cceeba6d6fca221", "36760b3d01ac969ee6fc", "3d6406220482c42e2434"]
 """Ids that results were stored under: where one changes, everything that was ever run is run again."""
 
 CANONICAL = (

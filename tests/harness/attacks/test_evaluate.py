@@ -17,9 +17,7 @@ from harness.attacks.ulira import jackknife, ulira
 Draw = Callable[..., Any]
 
 
-def toy(
-    rng: np.random.Generator, draw: Draw, shadows: int = 16, examples: int = 30, effect: float = 1.0
-) -> Any:
+def toy(rng: np.random.Generator, draw: Draw, shadows: int = 16, examples: int = 30, effect: float = 1.0) -> Any:
     u, cluster = draw(rng, shadows, examples)
     return rng.normal(size=(shadows, examples)) + effect * u, u, ~u, cluster
 
@@ -46,9 +44,7 @@ def test_interval_is_the_jackknife_with_refit_by_brute_force(pairs: Draw) -> Non
     for deleted in range(8):
         rest = cluster != deleted
         llr = ulira(phi[rest], u[rest], o[rest], cluster[rest])
-        replicates.append(
-            sum((a > b) + 0.5 * (a == b) for a in llr[u[rest]] for b in llr[o[rest]]) / (7 * 30) ** 2
-        )
+        replicates.append(sum((a > b) + 0.5 * (a == b) for a in llr[u[rest]] for b in llr[o[rest]]) / (7 * 30) ** 2)
     result = audit(phi, u, o, cluster)[0]
     trials = 240 * 240
     values = (trials * np.array(replicates) + 0.5) / (trials + 1)
@@ -57,9 +53,7 @@ def test_interval_is_the_jackknife_with_refit_by_brute_force(pairs: Draw) -> Non
     centre = stats.norm.ppf((trials * result.value + 0.5) / (trials + 1))
     t = stats.t.ppf(0.975, 7)
     np.testing.assert_allclose([result.low, result.high], stats.norm.cdf([centre - t * sd, centre + t * sd]))
-    np.testing.assert_allclose(
-        result.se, np.sqrt(7 / 8 * ((np.array(replicates) - np.mean(replicates)) ** 2).sum())
-    )
+    np.testing.assert_allclose(result.se, np.sqrt(7 / 8 * ((np.array(replicates) - np.mean(replicates)) ** 2).sum()))
     np.testing.assert_allclose(result.p_value, 2 * stats.t.sf(abs(centre / sd), 7))
 
 
@@ -96,9 +90,7 @@ def test_interval_covers_the_mean_of_the_attack_and_the_null_is_rarely_rejected(
         assert np.std(value) < np.mean(high - low) / 2
 
 
-@given(
-    st.integers(0, 10_000), st.sampled_from([6, 8, 12]), st.integers(1, 6), st.floats(-8, 8), st.booleans()
-)
+@given(st.integers(0, 10_000), st.sampled_from([6, 8, 12]), st.integers(1, 6), st.floats(-8, 8), st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_intervals_stay_inside_the_unit_interval_and_hold_their_value(
     pairs: Draw, seed: int, shadows: int, examples: int, effect: float, coarse: bool
@@ -130,9 +122,7 @@ def test_too_few_observations_are_said_and_not_valued(pairs: Draw) -> None:
     result = audit(phi, u, o, cluster)[0]
     assert result.flags == ("dropped_examples:1",)
     assert (result.examples, result.k_u) == (29, 8)
-    np.testing.assert_allclose(
-        result.value, audit(*(np.delete(a, 3, axis=1) for a in (phi, u, o)), cluster)[0].value
-    )
+    np.testing.assert_allclose(result.value, audit(*(np.delete(a, 3, axis=1) for a in (phi, u, o)), cluster)[0].value)
 
 
 def test_an_empty_farm_is_insufficient() -> None:

@@ -26,12 +26,8 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, None, 0.005]) == pytest.approx([0.03, 0.06, 0.06, None, 0.02])
 
 
-@given(
-    st.integers(1, 10_000), st.lists(st.integers(0, 10_000), min_size=2, max_size=12), st.floats(0.001, 0.999)
-)
-def test_interval_is_ordered_and_bounded_for_any_replicates(
-    trials: int, counts: list[int], null: float
-) -> None:
+@given(st.integers(1, 10_000), st.lists(st.integers(0, 10_000), min_size=2, max_size=12), st.floats(0.001, 0.999))
+def test_interval_is_ordered_and_bounded_for_any_replicates(trials: int, counts: list[int], null: float) -> None:
     rates = [min(c, trials) / trials for c in counts]
     interval = jackknife_interval(rates[0], rates, trials, null)
     assert interval is not None

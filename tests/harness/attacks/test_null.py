@@ -22,9 +22,7 @@ def in_sample(phi: np.ndarray, u: np.ndarray) -> np.ndarray:
     densities = []
     for world in (u, ~u):
         columns = np.where(world, phi, np.nan)
-        densities.append(
-            stats.norm.logpdf(phi, np.nanmean(columns, axis=0), np.nanstd(columns, axis=0, ddof=1))
-        )
+        densities.append(stats.norm.logpdf(phi, np.nanmean(columns, axis=0), np.nanstd(columns, axis=0, ddof=1)))
     return densities[0] - densities[1]
 
 

@@ -24,9 +24,7 @@ def reference_accuracy(members: np.ndarray, nonmembers: np.ndarray) -> float:
     return float(cross_val_score(LogisticRegression(), x, y, cv=splits, scoring="accuracy").mean())
 
 
-@pytest.mark.parametrize(
-    ("n1", "n0", "scale"), [(200, 200, 1.0), (60, 900, 2.0), (901, 333, 30.0), (6, 6, 1.0)]
-)
+@pytest.mark.parametrize(("n1", "n0", "scale"), [(200, 200, 1.0), (60, 900, 2.0), (901, 333, 30.0), (6, 6, 1.0)])
 def test_equals_the_literal_recipe(n1: int, n0: int, scale: float) -> None:
     rng = np.random.default_rng(n1)
     members, nonmembers = rng.gamma(1, 1, n1), rng.gamma(1, scale, n0)

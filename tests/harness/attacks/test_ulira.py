@@ -47,8 +47,7 @@ def refit_for_every_row(
     for row in range(len(phi)):
         rest = cluster != cluster[row]
         worlds = [
-            [c[keep & np.isfinite(c)] for c, keep in zip(fit_phi[rest].T, w[rest].T, strict=True)]
-            for w in (u, o)
+            [c[keep & np.isfinite(c)] for c, keep in zip(fit_phi[rest].T, w[rest].T, strict=True)] for w in (u, o)
         ]
         s2 = [np.array([np.var(c, ddof=1) for c in w]) for w in worlds]
         df = [np.array([len(c) - 1.0 for c in w]) for w in worlds]
@@ -77,9 +76,7 @@ def uneven_farm(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
     state = rng.integers(0, 5, (24, 9))
     phi[state < 2] += 1.5
     phi[rng.random((24, 9)) < 0.03] = np.nan
-    cluster = rng.permutation(
-        np.repeat([7, 3, 12, 4, 40, 1, 2, 5, 6, 8, 9, 10], [1, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
-    )
+    cluster = rng.permutation(np.repeat([7, 3, 12, 4, 40, 1, 2, 5, 6, 8, 9, 10], [1, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]))
     return phi, state < 2, (state == 2) | (state == 3), cluster
 
 
@@ -103,9 +100,7 @@ def test_jackknife_equals_attacking_the_remaining_releases(variance: Any) -> Non
     assert len(refits) == len(np.unique(cluster))
     for deleted, refit in zip(np.unique(cluster), refits, strict=True):
         rest = cluster != deleted
-        np.testing.assert_allclose(
-            refit[rest], ulira(phi[rest], u[rest], o[rest], cluster[rest], variance), rtol=1e-7
-        )
+        np.testing.assert_allclose(refit[rest], ulira(phi[rest], u[rest], o[rest], cluster[rest], variance), rtol=1e-7)
         assert np.isnan(refit[~rest]).all()
 
 
@@ -117,9 +112,7 @@ def test_jackknife_equals_attacking_the_remaining_releases(variance: Any) -> Non
     st.booleans(),
 )
 @settings(deadline=None, max_examples=40)
-def test_nothing_but_the_shape_of_phi_matters(
-    seed: int, variance: Any, scale: float, shift: float, flip: bool
-) -> None:
+def test_nothing_but_the_shape_of_phi_matters(seed: int, variance: Any, scale: float, shift: float, flip: bool) -> None:
     rng = np.random.default_rng(seed)
     phi, u, o, cluster = uneven_farm(rng)
     llr = ulira(phi, u, o, cluster, variance)
@@ -127,16 +120,12 @@ def test_nothing_but_the_shape_of_phi_matters(
     np.testing.assert_allclose(ulira(affine, u, o, cluster, variance), llr, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(ulira(phi, o, u, cluster, variance), -llr, rtol=1e-6, atol=1e-8)
     rows, columns = rng.permutation(24), rng.permutation(9)
-    shuffled = ulira(
-        phi[rows][:, columns], u[rows][:, columns], o[rows][:, columns], cluster[rows] * 3 + 1, variance
-    )
+    shuffled = ulira(phi[rows][:, columns], u[rows][:, columns], o[rows][:, columns], cluster[rows] * 3 + 1, variance)
     np.testing.assert_allclose(shuffled, llr[rows][:, columns], rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("variance", VARIANCES)
-def test_an_example_with_two_observations_in_a_world_is_blank_and_spoils_no_other(
-    variance: Any, pairs: Draw
-) -> None:
+def test_an_example_with_two_observations_in_a_world_is_blank_and_spoils_no_other(variance: Any, pairs: Draw) -> None:
     rng = np.random.default_rng(0)
     u, cluster = pairs(rng, 12, 5)
     phi, o = rng.normal(size=(12, 5)), ~u
@@ -146,9 +135,7 @@ def test_an_example_with_two_observations_in_a_world_is_blank_and_spoils_no_othe
     llr = ulira(phi, u, o, cluster, variance)
     others = [0, 1, 3, 4]
     assert np.isnan(llr[:, 2]).all()
-    np.testing.assert_allclose(
-        llr[:, others], ulira(phi[:, others], u[:, others], o[:, others], cluster, variance)
-    )
+    np.testing.assert_allclose(llr[:, others], ulira(phi[:, others], u[:, others], o[:, others], cluster, variance))
 
 
 def test_three_complementary_pairs_are_enough_and_two_are_not(pairs: Draw) -> None:

@@ -54,9 +54,7 @@ def test_retention_deviation_of_a_published_row(tables: Any) -> None:
     """GRIN+ on the metric suite of Cadet et al. prints 22.81 for these accuracies in percent."""
     tables.trial("retrain", parts(0.5969, 0.5613, 0.3390))
     tables.trial("finetune", parts(0.5535, 0.5644, 0.3898))
-    assert value(derive(*tables.frames()), "retention_deviation", "finetune") == pytest.approx(
-        0.2281, abs=5e-5
-    )
+    assert value(derive(*tables.frames()), "retention_deviation", "finetune") == pytest.approx(0.2281, abs=5e-5)
 
 
 def test_retention_deviation_of_a_replication(tables: Any) -> None:
@@ -175,11 +173,7 @@ def test_a_missing_retrain_leaves_what_needs_none(tables: Any) -> None:
     tables.trial("retrain", seed=1)
     tables.trial("ct", seed=0)
     rows = derive(*tables.frames())
-    assert (
-        flag(rows, "test_retention", "ct")
-        == flag(rows, "retention_deviation", "ct")
-        == "no retrain of this seed"
-    )
+    assert flag(rows, "test_retention", "ct") == flag(rows, "retention_deviation", "ct") == "no retrain of this seed"
     assert value(rows, "accuracy_test", "ct") == 0.6
     assert value(rows, "indiscernibility_val", "ct") == 1
 

@@ -53,9 +53,7 @@ def unwidened(resampled: Resample, values: Floats) -> Floats:
 
 @pytest.mark.parametrize(("cells", "seeds"), [(1, 4), (4, 1), (5, 4)])
 @pytest.mark.parametrize("missing", [0.0, 0.4])
-def test_each_draw_is_a_mean_over_drawn_cells_of_means_over_drawn_seeds(
-    cells: int, seeds: int, missing: float
-) -> None:
+def test_each_draw_is_a_mean_over_drawn_cells_of_means_over_drawn_seeds(cells: int, seeds: int, missing: float) -> None:
     values, grid = ragged(cells, seeds, 3, missing, seed=cells)
     resampled = resample(grid, draws=40, seed=1)
     means = unwidened(resampled, values)
@@ -100,9 +98,7 @@ def plain_bootstrap(cells: list[list[float]], draws: int) -> list[float]:
 def test_the_interval_agrees_with_a_plain_bootstrap(cells: int, seeds: int) -> None:
     values, grid = ragged(cells, seeds, 1, 0, seed=11)
     draws = unwidened(resample(grid, draws=10_000, seed=0), values)
-    plain = plain_bootstrap(
-        [row[kept].tolist() for row, kept in zip(values[..., 0], grid, strict=True)], 4_000
-    )
+    plain = plain_bootstrap([row[kept].tolist() for row, kept in zip(values[..., 0], grid, strict=True)], 4_000)
     spread = statistics.stdev(plain)
     # Standard error of the spread of 4,000 draws is 1.1 %, that of a difference of the ends 0.05 spreads.
     assert draws.std() == pytest.approx(spread, rel=0.05)

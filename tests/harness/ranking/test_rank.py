@@ -41,9 +41,7 @@ def column(table: pl.DataFrame, name: str, metric: str = METRIC, group: str = "o
     names=st.permutations(["a", "b", "c", "d", "e"]),
     missing=st.sampled_from([0.0, 0.2]),
 )
-def test_neither_names_nor_the_order_of_rows_matter(
-    frame: Frame, seed: int, names: list[str], missing: float
-) -> None:
+def test_neither_names_nor_the_order_of_rows_matter(frame: Frame, seed: int, names: list[str], missing: float) -> None:
     rng = np.random.default_rng(seed)
     tables = np.round(rng.normal(size=(5, 3, 4)) + rng.normal(size=(3, 4)), 1)
     tables[rng.random(tables.shape) < missing] = NAN
@@ -90,8 +88,7 @@ def literal_tie_groups(losses: Any, grid: Any, methods: list[int]) -> dict[int, 
     """Groups from the best downwards, each difference bootstrapped by itself over what both have."""
     resampled = resample(grid, draws=300, seed=0)
     scores = {
-        m: np.nanmean([np.nanmean(seeds) for seeds in losses[..., m] if not np.isnan(seeds).all()])
-        for m in methods
+        m: np.nanmean([np.nanmean(seeds) for seeds in losses[..., m] if not np.isnan(seeds).all()]) for m in methods
     }
     groups: dict[int, int] = {}
     group = 0
@@ -148,8 +145,7 @@ def test_one_seed_has_a_rank_but_no_interval(frame: Frame) -> None:
     for table in (one_cell, cells):
         assert column(table, "rank") == {"a": 1, "b": 2}
         assert (
-            table.select("low", "high", "rank_low", "rank_high", "tie_group").null_count().row(0)
-            == (table.height,) * 5
+            table.select("low", "high", "rank_low", "rank_high", "tie_group").null_count().row(0) == (table.height,) * 5
         )
         assert table["value"].null_count() == 0
 
@@ -196,9 +192,7 @@ def test_references_are_valued_and_never_ranked(frame: Frame) -> None:
             None,
             None,
         )
-    assert (
-        row(table, "retrain")["value"] == row(table, "retrain")["low"] == row(table, "retrain")["high"] == 0
-    )
+    assert row(table, "retrain")["value"] == row(table, "retrain")["low"] == row(table, "retrain")["high"] == 0
     alone = rank(frame(methods), draws=300, **ONE)
     assert_frame_equal(table.filter(pl.col("status") == "ranked"), alone)
 
@@ -271,9 +265,7 @@ def test_the_direction_comes_from_the_definition(frame: Frame) -> None:
 
 def test_closest_ranks_by_the_distance_from_a_fixed_reference(frame: Frame) -> None:
     """A method that errs to both sides in turn is right on average and far off each time."""
-    values = frame(
-        {"swings": [0.3, 0.7, 0.3, 0.7], "near": [0.55, 0.55, 0.55, 0.56]}, metric="population_mia_val"
-    )
+    values = frame({"swings": [0.3, 0.7, 0.3, 0.7], "near": [0.55, 0.55, 0.55, 0.56]}, metric="population_mia_val")
     table = rank(values, **(ONE | {"metrics": ("population_mia_val",)}))
     assert column(table, "rank", metric="population_mia_val") == {"near": 1, "swings": 2}
     assert row(table, "swings", metric="population_mia_val")["value"] == 0.5
@@ -343,9 +335,7 @@ def test_searched_configs_are_one_competitor_and_given_ones_are_many(frame: Fram
         for cell, identity in zip(cells, ("0f", "1e"), strict=True)
     ]
     given_values = [frame({"ct": noise(1, 3)}, cells=cells[0], config=f"lr={lr}") for lr in (0.1, 0.2)]
-    table = rank(pl.concat([*searched, *given_values]), draws=100, **ONE).filter(
-        group="overall", metric=METRIC
-    )
+    table = rank(pl.concat([*searched, *given_values]), draws=100, **ONE).filter(group="overall", metric=METRIC)
     coverage = dict(zip(table["config"], table["coverage"], strict=True))
     assert coverage == {"search": 1, "lr=0.1": 0.5, "lr=0.2": 0.5}
 

@@ -95,9 +95,7 @@ def test_several_cells_are_named_as_the_basis() -> None:
 
 
 def test_failures_and_gaps_are_not_kept_quiet() -> None:
-    table = rankings(
-        [("a", 1, 1, "ranked"), ("b", 2, 2, "ranked"), ("c", None, None, "failed")], coverage=0.8
-    )
+    table = rankings([("a", 1, 1, "ranked"), ("b", 2, 2, "ranked"), ("c", None, None, "failed")], coverage=0.8)
     _, failed, patchy = said(table)
     assert failed == "c failed and has no rank (why)."
     assert patchy.startswith("Some trials of a and b are missing")
@@ -112,15 +110,11 @@ def test_the_best_on_each_metric_have_their_values(data: ReportData) -> None:
     assert f"<strong>msg</strong> is best on RetDev ({value:.3f})." in notes
 
 
-def test_the_audit_names_whom_it_sees_through(
-    data: ReportData, with_audit: Callable[[ReportData], ReportData]
-) -> None:
+def test_the_audit_names_whom_it_sees_through(data: ReportData, with_audit: Callable[[ReportData], ReportData]) -> None:
     attacks = with_audit(data).attacks
     roster = make_roster(data.rankings)
     found = verdicts(attacks, roster)
-    assert [entry.method for entry in found["found"]] == [
-        entry.method for entry in roster if not entry.is_reference
-    ]
+    assert [entry.method for entry in found["found"]] == [entry.method for entry in roster if not entry.is_reference]
     none = verdicts(attacks.with_columns(p_value=pl.lit(0.02)), roster)
     assert not none["found"]  # 0.02 for each of twelve tests is no finding
     text = re.sub("<[^>]+>", "", audit_note(none))

@@ -79,9 +79,7 @@ def rgb(colour: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 1600])
-def test_a_browser_shows_the_page(
-    width: int, scheme: str, site: tuple[str, Path, list[str]], tmp_path: Path
-) -> None:
+def test_a_browser_shows_the_page(width: int, scheme: str, site: tuple[str, Path, list[str]], tmp_path: Path) -> None:
     url, _, asked = site
     asked.clear()
     dark = [DARK] if scheme == "dark" else []

@@ -15,9 +15,7 @@ values = st.floats(0, 1e4).filter(lambda value: value == 0 or value > 1e-6)
 
 
 @given(values, values, st.booleans(), st.lists(st.floats(0, 1), min_size=2, max_size=5))
-def test_a_scale_keeps_the_order_and_hits_its_ends(
-    low: float, high: float, root: bool, shares: list[float]
-) -> None:
+def test_a_scale_keeps_the_order_and_hits_its_ends(low: float, high: float, root: bool, shares: list[float]) -> None:
     assume(high > low * (1 + 1e-3) + 1e-3)
     scale = Scale(low, high, 10, 210, root)
     assert abs(scale(low) - 10) < 1e-6

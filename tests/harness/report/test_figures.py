@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -37,6 +38,14 @@ def test_each_figure_can_be_saved_as_a_picture(name: str, data: ReportData) -> N
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_of_nothing_can_be_saved_too(name: str, data: ReportData) -> None:
+    frames = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    empty = {key: frame.clear() for key, frame in frames.items() if isinstance(frame, pl.DataFrame)}
+    figure = FIGURES[name](dataclasses.replace(data, **empty))
+    figure.savefig(io.BytesIO(), format="png", dpi=72)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_each_figure_names_every_method(name: str, data: ReportData) -> None:
     figure = FIGURES[name](data)
     written = " ".join(text.get_text() for text in figure.texts)  # type: ignore[attr-defined]
@@ -59,10 +68,7 @@ def test_importing_the_room_costs_no_matplotlib_and_drawing_no_pyplot() -> None:
 
 def test_a_method_looks_the_same_in_every_figure_and_study_order(data: ReportData) -> None:
     by_rank, by_trials = make_roster(data.rankings, data.trials), make_roster(data.trials)
-    looks = [
-        {entry.competitor: (entry.colour, entry.marker) for entry in roster}
-        for roster in (by_rank, by_trials)
-    ]
+    looks = [{entry.competitor: (entry.colour, entry.marker) for entry in roster} for roster in (by_rank, by_trials)]
     assert looks[0] == looks[1]
     assert [entry.method for entry in by_rank] == [
         *("msg", "ct", "finetune", "successive_random_labels"),

@@ -37,9 +37,7 @@ def test_a_shown_number_is_the_number_rounded_and_never_a_false_zero(value: floa
         assert abs(value) < 0.5 * 10.0**-digits + 1e-12
         assert value != 0
         return
-    assert float(text.replace(MINUS, "-")) == pytest.approx(
-        value, abs=0.5 * 10.0**-digits * (1 + 1e-9) + 1e-9
-    )
+    assert float(text.replace(MINUS, "-")) == pytest.approx(value, abs=0.5 * 10.0**-digits * (1 + 1e-9) + 1e-9)
     assert text != MINUS + "0"
 
 

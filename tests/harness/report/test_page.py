@@ -26,9 +26,7 @@ from harness.report.numbers import MINUS, NONE
 from harness.report.page import render
 
 CELLS = tuple(
-    (dataset, scenario, "cnn_small")
-    for dataset in ("digits", "fashion")
-    for scenario in ("random:0.1", "class:3")
+    (dataset, scenario, "cnn_small") for dataset in ("digits", "fashion") for scenario in ("random:0.1", "class:3")
 )
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{ 7*7 }}${x}</title></style></svg>\x00\x1b\u202e$\\frac{1}"
 HEADS = {
@@ -47,9 +45,7 @@ def ranking_rows(page: Any) -> tuple[list[str], dict[str, dict[str, str]]]:
     head, *rows = page.tables[caption]
     labels = [re.split(r"(fraction|ratio|sum of|rank )", cell.text)[0].strip() for cell in head]
     labels = ["mean rank" if "mean" in cell.text else label for cell, label in zip(head, labels, strict=True)]
-    labels = [
-        "time / retrain" if "time" in cell.text else label for cell, label in zip(head, labels, strict=True)
-    ]
+    labels = ["time / retrain" if "time" in cell.text else label for cell, label in zip(head, labels, strict=True)]
     found = {}
     for row in rows:
         if len(row) == len(head):
@@ -85,9 +81,7 @@ def test_the_ranking_shows_the_numbers_of_the_frame(data: ReportData, page: Any)
     _, rows = ranking_rows(page)
     frame = data.rankings.filter(pl.col("group") == "overall", pl.col("metric").is_in(list(HEADS)))
     checked = 0
-    for row in frame.filter(pl.col("value").is_not_null(), pl.col("status") != "failed").iter_rows(
-        named=True
-    ):
+    for row in frame.filter(pl.col("value").is_not_null(), pl.col("status") != "failed").iter_rows(named=True):
         value, _, interval = rows[row["method"]][HEADS[row["metric"]]].partition("[")
         half_unit = 0.5 * 10.0 ** -len(value.partition(".")[2]) + 1e-9
         assert number(value) == pytest.approx(row["value"], abs=half_unit)
@@ -147,16 +141,12 @@ def test_a_metric_that_nobody_defined_is_not_shown_but_named(data: ReportData) -
 
 
 def test_hostile_names_and_messages_stay_text(make: Callable[..., ReportData], parse: Parse) -> None:
-    data = make(
-        methods=("msg", HOSTILE), cells=((HOSTILE, HOSTILE, HOSTILE),), failing=("msg",), question=HOSTILE
-    )
+    data = make(methods=("msg", HOSTILE), cells=((HOSTILE, HOSTILE, HOSTILE),), failing=("msg",), question=HOSTILE)
     data = dataclasses.replace(
         data,
         study=HOSTILE,
         title_line=HOSTILE,
-        failures=data.failures.with_columns(
-            message=pl.lit(HOSTILE), phase=pl.lit(HOSTILE), exception=pl.lit(HOSTILE)
-        ),
+        failures=data.failures.with_columns(message=pl.lit(HOSTILE), phase=pl.lit(HOSTILE), exception=pl.lit(HOSTILE)),
         units=data.units.with_columns(
             versions=pl.lit(HOSTILE), hyperparameters=pl.lit(HOSTILE), device=pl.lit(HOSTILE)
         ),
@@ -166,9 +156,7 @@ def test_hostile_names_and_messages_stay_text(make: Callable[..., ReportData], p
     assert "49" not in re.findall(r"onerror=alert\(1\).{20}", text)[0]
     assert not re.search("[\x00\x1b\u202e]", text)
     page = parse(text)  # every element is closed by itself
-    assert not [
-        element for element in page.elements if any(name.startswith("on") for name in element.attributes)
-    ]
+    assert not [element for element in page.elements if any(name.startswith("on") for name in element.attributes)]
     assert page.named("h1")[0].text.startswith("<img src=x")
     assert len(page.named("title")) == len(page.named("style")) == 1
 
@@ -219,9 +207,7 @@ def test_the_same_data_give_the_same_bytes(make: Callable[..., ReportData]) -> N
 
 
 def test_several_cells_have_a_section_each_and_a_single_one_none(page: Any, page_of_two: Any) -> None:
-    assert [element.text for element in page_of_two.named("h3")] == [
-        " · ".join(c) for c in sorted(CELLS[1:3])
-    ]
+    assert [element.text for element in page_of_two.named("h3")] == [" · ".join(c) for c in sorted(CELLS[1:3])]
     assert "Overall ranks by group of cells" in page_of_two.tables
     assert not page.named("h3")
 
@@ -295,12 +281,8 @@ STUDIES: dict[str, tuple[dict[str, Any], str]] = {
 SEVERAL = ("one seed", "all failed", "only references", "everything at once")
 
 
-@pytest.mark.parametrize(
-    ("case", "cells"), [*((case, 1) for case in STUDIES), *((case, 2) for case in SEVERAL)]
-)
-def test_every_kind_of_study_has_a_page(
-    case: str, cells: int, make: Callable[..., ReportData], parse: Parse
-) -> None:
+@pytest.mark.parametrize(("case", "cells"), [*((case, 1) for case in STUDIES), *((case, 2) for case in SEVERAL)])
+def test_every_kind_of_study_has_a_page(case: str, cells: int, make: Callable[..., ReportData], parse: Parse) -> None:
     arguments, sentence = STUDIES[case]
     text = render(make(**{"cells": CELLS[:cells], "methods": ("msg", "ct", "finetune"), **arguments}))
     assert sentence in text
@@ -325,9 +307,7 @@ def test_any_part_of_the_results_has_a_page(
             holes = pl.Series([random.random() < 0.2 for _ in range(frame.height)], dtype=pl.Boolean)
             hole = random.choice([None, float("nan"), float("inf"), 0.0])
             numbers = pl.col(pl.Float64)
-            parts[field.name] = frame.with_columns(
-                pl.when(holes).then(pl.lit(hole)).otherwise(numbers).name.keep()
-            )
+            parts[field.name] = frame.with_columns(pl.when(holes).then(pl.lit(hole)).otherwise(numbers).name.keep())
     data = dataclasses.replace(whole, **parts)
     text = render(data)
     parse(text)
@@ -401,8 +381,6 @@ def test_a_page_is_written_whole_or_not_at_all(
 def test_twenty_methods_in_ten_cells_stay_below_a_megabyte_and_a_half(
     make: Callable[..., ReportData],
 ) -> None:
-    cells = [
-        (dataset, f"class:{place}", "cnn_small") for dataset in ("digits", "fashion") for place in range(5)
-    ]
+    cells = [(dataset, f"class:{place}", "cnn_small") for dataset in ("digits", "fashion") for place in range(5)]
     text = render(make(methods=[f"method_{place:02d}" for place in range(20)], cells=cells))
     assert len(text.encode()) < 1_500_000

@@ -28,9 +28,7 @@ def test_values_and_intervals_agree_with_the_ranking(make: Callable[..., ReportD
 
 def test_a_mean_is_over_cells_of_the_means_over_seeds(make: Callable[..., ReportData]) -> None:
     data = make(cells=CELLS, failing=("ct",))
-    own = data.trials.filter(pl.col("method") == "ct", pl.col("metric") == "accuracy_test").drop_nulls(
-        "value"
-    )
+    own = data.trials.filter(pl.col("method") == "ct", pl.col("metric") == "accuracy_test").drop_nulls("value")
     by_hand = np.mean([np.mean(part["value"].to_numpy()) for part in own.partition_by("scenario")])
     found = summarise(data.trials, ["accuracy_test"]).filter(pl.col("method") == "ct")
     assert found["value"][0] == pytest.approx(by_hand, abs=1e-12)
@@ -53,9 +51,7 @@ def test_dots_are_seeds_of_one_cell_and_cells_of_several(make: Callable[..., Rep
 def test_searches_of_one_method_count_as_one(make: Callable[..., ReportData]) -> None:
     trials = make(cells=CELLS).trials
     searched = trials.with_columns(
-        config=pl.when(pl.col("method") == "msg")
-        .then(pl.lit("search:") + pl.col("scenario"))
-        .otherwise("config")
+        config=pl.when(pl.col("method") == "msg").then(pl.lit("search:") + pl.col("scenario")).otherwise("config")
     )
     found = summarise(searched, ["accuracy_test"]).filter(pl.col("method") == "msg")
     assert found["config"].to_list() == ["search"]

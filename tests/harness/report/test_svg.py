@@ -44,9 +44,7 @@ def test_text_stays_text_and_colours_become_those_of_the_page() -> None:
 def test_lines_and_marks_lie_where_they_were_drawn() -> None:
     (svg,), inliner = inlined(panel())
     assert 'd="M1 2h29.2l9.8 7M5 5l1 1"' in svg
-    assert re.search(
-        r'<use class="\w+" href="#k0" x="10" y="10"/><use class="\w+" href="#k0" x="20" y="12"/>', svg
-    )
+    assert re.search(r'<use class="\w+" href="#k0" x="10" y="10"/><use class="\w+" href="#k0" x="20" y="12"/>', svg)
     assert 'd="M10 20h0M12.1 20h0"' in svg
     assert str(inliner.shapes()).startswith('<path id="k0" d="M')
 

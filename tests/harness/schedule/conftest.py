@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness import registry
 from harness.contracts import DATASETS, METHODS
@@ -53,7 +54,7 @@ def notes(unruly: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(unruly: Path) -> Iterator[Any]:
-    """A head node with two cores and four GPUs that exist in name; it wants a token, as a cluster should."""
+    """A head node with two cores and four GPUs that exist in name; `home` is where it is at home."""
     from ray.cluster_utils import Cluster as Nodes
 
     with (
@@ -61,9 +62,12 @@ def cluster(unruly: Path) -> Iterator[Any]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("HOME", folder)
         (Path(folder) / "ray").mkdir()
         head = {"num_cpus": 2, "num_gpus": 4, "include_dashboard": False}
         nodes = Nodes(initialize_head=True, head_node_args=head)
+        patch.undo()
+        nodes.home = folder
         yield nodes
         nodes.shutdown()
 
@@ -91,17 +95,20 @@ class Told:
 
 @pytest.fixture(scope="session")
 def make_units(unruly: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Unit]]:
-    """Units of a study, by its methods and seeds; the study adds originals, retrains and the no-op."""
+    """Units of a study, by its methods and other keys; the study adds originals, retrains and the no-op."""
 
-    def make(
-        methods: Sequence[str], *, seeds: int = 1, measures: str = "accuracy", dataset: str = "bands"
-    ) -> list[Unit]:
+    def make(methods: Sequence[str], **keys: Any) -> list[Unit]:
+        study = {
+            "name": "test",
+            "datasets": ["bands"],
+            "architectures": ["cnn_small"],
+            "scenarios": ["random:0.2"],
+            "methods": [yaml.safe_load(method) for method in methods],
+            "measures": ["accuracy"],
+            "recipe": {"epochs": 2},
+        }
         file = tmp_path_factory.mktemp("study") / "study.yaml"
-        file.write_text(
-            f"name: test\ndatasets: [{dataset}]\narchitectures: [cnn_small]\nscenarios: ['random:0.2']\n"
-            f"methods: [{', '.join(methods)}]\nseeds: {seeds}\nmeasures: [{measures}]\n"
-            "recipe: {epochs: 2}\n"
-        )
+        file.write_text(yaml.safe_dump(study | keys))
         return list(make_plan(load_study(file)).units.values())
 
     return make

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.schedule.cluster import Node
-from harness.schedule.demand import Demand, InvalidResources, Resources, demand_of, slots
+from harness.schedule.demand import Demand, InvalidResources, demand_of, slots
+from harness.unit import Resources
 
 
 def _node(cpus: float, gpus: float) -> Node:

@@ -33,7 +33,12 @@ def _named(units: list[Unit], method: str) -> Unit:
 @pytest.fixture(scope="module")
 def studied(run: Run, make_units: MakeUnits, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Store]:
     """A study on the digits, run in one process and through Ray."""
-    units = make_units(["finetune", "msg"], measures="accuracy, population_mia, run_time", dataset="digits")
+    units = make_units(
+        ["finetune", "msg"],
+        datasets=["digits"],
+        measures=["accuracy", "population_mia", "ulira", "run_time"],
+        farm={"shadows": 2, "retrains": 2, "pools": {"canary": {"size": 40, "labels": "random"}}},
+    )
     folder = tmp_path_factory.mktemp("equal")
     stores = {name: Store.open(str(folder / name), write=True) for name in ("local", "ray")}
     bench = Workbench(stores["local"], torch.device("cpu"), official.read)
@@ -68,16 +73,6 @@ def test_a_unit_begins_after_its_needs_and_a_timed_one_alone(studied: Mapping[st
     assert (timed["begin"][1:] >= timed["end"][:-1]).all()
 
 
-def test_a_process_that_times_has_trained_before(run: Run, make_units: MakeUnits, store: Store, notes: Path) -> None:
-    """Else the first unit that is timed would pay for what the first step of training loads."""
-    units = make_units(["counts"], measures="run_time")
-    timed = [unit for unit in units if unit.kind == Kind.TIMING and unit.method.name == "counts"]
-    originals = [unit for unit in units if unit.kind == Kind.ORIGINAL]
-    run(store, [*originals, *timed])
-    (note,) = notes.glob("forwards-*")
-    assert int(note.read_text()) > 0
-
-
 UNRULY = {
     # method: status, attempts, exception of the last failure, words of its traceback
     "obedient": ("done", 1, None, ""),
@@ -102,9 +97,14 @@ def misbehaved(
     units = make_units(list(UNRULY))
     child = replace(_named(units, "obedient"), seed=1)
     children = [replace(child, needs=(_named(units, method).id,)) for method in ("raises", "hangs")]
-    store = Store.open(str(tmp_path_factory.mktemp("unruly")), write=True)
+    store, traces = Store.open(str(tmp_path_factory.mktemp("unruly")), write=True), _traces()
     told = run(store, [*units, *children], resources={"cpu": 1, "gpu": 0.25}, time_limit=20.0)
-    return {"units": units, "children": children, "store": store, "told": told, "notes": unruly}
+    left = _traces() - traces
+    return {"units": units, "children": children, "store": store, "told": told, "notes": unruly, "left": left}
+
+
+def _traces() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("harness-*.trace"))
 
 
 @pytest.mark.parametrize("method", UNRULY)
@@ -137,20 +137,25 @@ def test_a_hang_and_a_bug_are_final(misbehaved: dict[str, Any]) -> None:
 
 
 def test_nothing_is_left_behind(misbehaved: dict[str, Any]) -> None:
-    assert not list(Path(tempfile.gettempdir()).glob("harness-*.trace"))
+    assert not misbehaved["left"]
     files = [path for path in Path(misbehaved["store"].uri).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".arrow", ".safetensors"}
 
 
-def test_attempts_go_on_and_more_than_one_tuner_takes_it(
-    run: Run, make_units: MakeUnits, store: Store, monkeypatch: pytest.MonkeyPatch
+def test_attempts_go_on_tuners_follow_and_who_times_has_trained(
+    run: Run, make_units: MakeUnits, store: Store, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "MOST_UNITS", 3)
-    units = make_units(["obedient"])
-    told = run(store, units, attempts={units[0].id: 4})
-    assert list(told.status.values()) == ["done"] * 4
+    """One unit a Tuner. A fresh process that times would pay for what a first step loads."""
+    monkeypatch.setattr(tuning, "MOST_UNITS", 1)
+    units = make_units(["counts"], measures=["accuracy", "run_time"])
+    original, _, nothing, counts, _, timed = units
+    assert (timed.kind, timed.method) == (Kind.TIMING, counts.method)
+    told = run(store, [original, nothing, timed], attempts={nothing.id: 4})
+    assert list(told.status.values()) == ["done"] * 3
     rows = store.scan("units").select("unit", "attempt").collect().rows()
-    assert dict(rows) == {unit.id: 5 if unit is units[0] else 1 for unit in units}
+    assert dict(rows) == {original.id: 1, nothing.id: 5, timed.id: 1}
+    (note,) = notes.glob("forwards-*")
+    assert int(note.read_text()) > 0
 
 
 def test_what_report_raises_ends_the_run(run: Run, make_units: MakeUnits, store: Store) -> None:

@@ -51,16 +51,13 @@ def _rows(
         "metrics": [same | {"part": part, "metric": "accuracy", "value": value} for part in ("val", "test")],
         "epochs": [same | {"epoch": epoch, "loss": value / (epoch + 1)} for epoch in range(3)],
         "signals": [
-            same
-            | {"pool": "forget", "query": "identity", "phi": [value, -1.0], "member": [True, False], "n": 2},
+            same | {"pool": "forget", "query": "identity", "phi": [value, -1.0], "member": [True, False], "n": 2},
             same | {"pool": "val", "query": "flip", "phi": [value] * 5, "member": [True] * 5, "n": 5},
         ],
     }
 
 
-def _failure(
-    unit: str, *, attempt: int = 1, method: str | None = "finetune"
-) -> dict[str, list[dict[str, object]]]:
+def _failure(unit: str, *, attempt: int = 1, method: str | None = "finetune") -> dict[str, list[dict[str, object]]]:
     same = _identity(unit, attempt, method, "digits")
     return {
         "units": [same | {"status": "failed", "started": STARTED}],

@@ -17,15 +17,11 @@ UNIT = "0123456789abcdef0123"
 
 
 def value_of(field: pa.Field) -> object:
-    return pa.array([{"int32": 3, "int64": 4, "double": 0.5, "string": field.name}.get(str(field.type))])[
-        0
-    ].as_py()
+    return pa.array([{"int32": 3, "int64": 4, "double": 0.5, "string": field.name}.get(str(field.type))])[0].as_py()
 
 
 @pytest.mark.parametrize("table", COMMITTED)
-def test_every_table_comes_back_as_it_went_in(
-    store: Store, make_rows: Callable[..., Rows], table: str
-) -> None:
+def test_every_table_comes_back_as_it_went_in(store: Store, make_rows: Callable[..., Rows], table: str) -> None:
     row = {field.name: value_of(field) for field in SCHEMAS[table]}
     if is_about_units(table):
         row |= {"unit": UNIT, "attempt": 1}
@@ -140,12 +136,8 @@ def test_any_altered_byte_is_noticed(root: Path, make_rows: Callable[..., Rows])
         store.scan("units")
 
 
-def test_a_commit_of_an_older_version_lacks_later_columns(
-    store: Store, make_rows: Callable[..., Rows]
-) -> None:
-    old = pa.table(
-        {"unit": ["old"], "kind": ["unlearn"], "attempt": pa.array([1], pa.int32()), "status": ["done"]}
-    )
+def test_a_commit_of_an_older_version_lacks_later_columns(store: Store, make_rows: Callable[..., Rows]) -> None:
+    old = pa.table({"unit": ["old"], "kind": ["unlearn"], "attempt": pa.array([1], pa.int32()), "status": ["done"]})
     store._files.write("commits/old.arrow", commits._pack({"units": old}))
     store.commit("new", make_rows("new"))
     for _ in range(2):

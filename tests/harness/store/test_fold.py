@@ -199,9 +199,7 @@ def test_a_reader_that_lists_commits_before_they_are_folded_misses_nothing(
     assert content(reader) == expected
 
 
-def test_units_are_written_last_and_commits_go_after_them(
-    filled: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_units_are_written_last_and_commits_go_after_them(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     monkeypatch.setattr(files_module.Files, "write", lambda self, path, data: steps.append(f"write {path}"))
     monkeypatch.setattr(files_module.Files, "delete", lambda self, path: steps.append(f"delete {path}"))
@@ -256,7 +254,5 @@ def test_the_same_commits_make_the_same_parts(root: Path, make_rows: Callable[..
         for unit in ("a", "b"):
             store.commit(unit, make_rows(unit))
         store.fold()
-        paths.append(
-            {file.path: store._files.read(file.path) for file in store._files.find("tables", ".parquet")}
-        )
+        paths.append({file.path: store._files.read(file.path) for file in store._files.find("tables", ".parquet")})
     assert paths[0] == paths[1]

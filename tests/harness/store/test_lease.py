@@ -97,9 +97,7 @@ def test_who_counts_as_alive(
             assert store.lease_holder("plan") == lease.info
 
 
-def test_a_beat_writes_at_most_once_in_5_seconds(
-    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_beat_writes_at_most_once_in_5_seconds(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.lease("plan") as lease:
         started, beats = lease.info.heartbeat, []
         for _ in range(24):

@@ -16,9 +16,7 @@ from harness.store.files import Files
 from harness.store.parts import Parts
 
 
-def test_the_root_is_the_argument_or_the_environment_or_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_root_is_the_argument_or_the_environment_or_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HARNESS_ROOT", raising=False)
     assert Store.open().uri == str(tmp_path / "runs")
@@ -26,9 +24,7 @@ def test_the_root_is_the_argument_or_the_environment_or_runs(
     assert Store.open().uri == str(tmp_path / "elsewhere")
     assert Store.open("here").uri == str(tmp_path / "here")
     assert Store.open(f"file://{tmp_path}/there").uri == str(tmp_path / "there")
-    assert Store.open("here").report_path("digits") == str(
-        tmp_path / "here" / "reports" / "digits" / "index.html"
-    )
+    assert Store.open("here").report_path("digits") == str(tmp_path / "here" / "reports" / "digits" / "index.html")
     assert not list(tmp_path.iterdir())
 
 
@@ -61,9 +57,7 @@ def test_reading_creates_nothing_and_writes_nothing(root: Path, make_rows: Calla
     assert not root.exists()
 
 
-def test_a_root_that_cannot_be_written_says_so_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_root_that_cannot_be_written_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(RootNotWritable, match="file") as caught:
@@ -102,9 +96,7 @@ def test_a_root_that_does_not_answer_is_not_called_damaged() -> None:
         with pytest.raises(RootInvalid, match=r"^s3://bucket/runs/.* cannot be read: .*Connection refused$"):
             ask()
     for change in (lambda: store.write_plan("p", {}), lambda: store.drop_model("a")):
-        with pytest.raises(
-            RootNotWritable, match=r"^s3://bucket/runs/.* cannot be (written|removed): .*refused$"
-        ):
+        with pytest.raises(RootNotWritable, match=r"^s3://bucket/runs/.* cannot be (written|removed): .*refused$"):
             change()
 
 

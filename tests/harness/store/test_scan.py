@@ -71,16 +71,12 @@ def test_the_newest_attempt_wins_whatever_was_folded_when(
                 done[one] = max(done.get(one, 0), pending.pop(one, 0))
     finished = {unit: max(done.get(unit, 0), pending.get(unit, 0)) for unit in "ab"}
     finished = {unit: attempt for unit, attempt in finished.items() if attempt}
-    failures = {
-        unit: max((n for (u, n), bad in ended.items() if u == unit and bad), default=0) for unit in "ab"
-    }
+    failures = {unit: max((n for (u, n), bad in ended.items() if u == unit and bad), default=0) for unit in "ab"}
 
     assert store.committed() == finished.keys()
     assert store.attempts() == {unit: n for unit, n in failures.items() if n and unit not in finished}
     units = store.scan("units").collect()
-    newest = {
-        unit: finished.get(unit, failures[unit]) for unit in "ab" if finished.get(unit) or failures[unit]
-    }
+    newest = {unit: finished.get(unit, failures[unit]) for unit in "ab" if finished.get(unit) or failures[unit]}
     assert dict(units.select("unit", "attempt").rows()) == newest
     assert units.height == len(newest)
     metrics = store.scan("metrics").collect()
@@ -91,9 +87,7 @@ def test_the_newest_attempt_wins_whatever_was_folded_when(
 def test_filters_and_columns_reach_the_files(filled: Store) -> None:
     """Else a question about one method would read every signal of the root."""
     filled.fold()
-    wanted = (
-        filled.scan("signals").filter(pl.col("method") == "ct", pl.col("pool") == "val").select("unit", "n")
-    )
+    wanted = filled.scan("signals").filter(pl.col("method") == "ct", pl.col("pool") == "val").select("unit", "n")
     _, _, files = wanted.explain().partition("Parquet SCAN")
     assert 'col("method")' in files
     assert 'col("pool")' in files
@@ -112,9 +106,7 @@ def test_an_older_part_reads_null_in_later_columns(root: Path, make_rows: Callab
 
 
 @pytest.mark.parametrize("table", ["units", "signals"])
-def test_any_altered_byte_of_a_part_is_noticed(
-    root: Path, make_rows: Callable[..., Rows], table: str
-) -> None:
+def test_any_altered_byte_of_a_part_is_noticed(root: Path, make_rows: Callable[..., Rows], table: str) -> None:
     store = Store.open(str(root), write=True)
     store.commit("a", make_rows("a"))
     store.fold()
@@ -187,9 +179,7 @@ def test_other_readers_read_the_same(root: Path, make_rows: Callable[..., Rows])
 
     parts = f"{root}/tables/metrics/**/*.parquet"
     for hive in ("true", "false"):
-        answer = duckdb.sql(
-            f"select {', '.join(columns)} from read_parquet('{parts}', hive_partitioning={hive})"
-        )
+        answer = duckdb.sql(f"select {', '.join(columns)} from read_parquet('{parts}', hive_partitioning={hive})")
         assert sorted(answer.fetchall(), key=repr) == expected
     for frame in (
         pl.scan_parquet(root / "tables" / "metrics"),

@@ -33,9 +33,7 @@ def test_a_piece_is_replaced_and_the_others_stay(store: Store) -> None:
 
 def test_a_view_without_pieces_is_replaced_whole(store: Store) -> None:
     for metric in ("accuracy", "loss"):
-        store.replace(
-            "definitions", pl.DataFrame({"metric": [metric], "unit": ["1"], "reference_value": [0.5]}), {}
-        )
+        store.replace("definitions", pl.DataFrame({"metric": [metric], "unit": ["1"], "reference_value": [0.5]}), {})
     assert store.scan("definitions").select("metric", "label", "reference_value").collect().rows() == [
         ("loss", None, 0.5)
     ]

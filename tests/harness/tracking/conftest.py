@@ -76,7 +76,9 @@ class StudyRoot:
     def _unit(self, kind: str, cell: tuple[str, str, str], method: str, config: str, seed: int) -> Row:
         dataset, scenario, architecture = cell
         return {
-            "id": hashlib.sha256(repr((self.study, kind, cell, method, config, seed)).encode()).hexdigest()[:20],
+            "id": hashlib.sha256(repr((self.study, kind, cell, method, config, seed)).encode()).hexdigest()[
+                :20
+            ],
             "kind": kind,
             "dataset": {"name": dataset, "version": 1, "digest": "3f" * 32, "count": 0},
             "scenario": {"name": scenario, "version": 1},
@@ -158,7 +160,8 @@ def rows_of(
             for part, metric, value in metrics
         ],
         "epochs": [
-            same | {"epoch": epoch, "loss": 1 / (1 + epoch + seed), **dict.fromkeys(PARTS, base + epoch / 100)}
+            same
+            | {"epoch": epoch, "loss": 1 / (1 + epoch + seed), **dict.fromkeys(PARTS, base + epoch / 100)}
             for epoch in range(epochs)
         ],
     }
@@ -166,9 +169,13 @@ def rows_of(
 
 def _columns(unit: Row, attempt: int) -> Row:
     names = {part: unit[part]["name"] for part in ("dataset", "scenario", "architecture", "method")}
-    return {"unit": unit["id"], "kind": unit["kind"], **names, "config": unit["config"], "seed": unit["seed"]} | {
-        "attempt": attempt
-    }
+    return {
+        "unit": unit["id"],
+        "kind": unit["kind"],
+        **names,
+        "config": unit["config"],
+        "seed": unit["seed"],
+    } | {"attempt": attempt}
 
 
 class Tracked:

@@ -72,7 +72,9 @@ def test_the_same_is_ranked_as_in_the_report() -> None:
 
 def test_estimates_are_those_of_the_ranking(make_root: Any) -> None:
     """Of one data set, scenario and architecture; also where seeds are missing, diverged or useless."""
-    root = make_root(seeds=(1, 2, 3, 4), methods=dict.fromkeys(("retrain", "original", "msg", "ct", "a", "b"), "default"))
+    root = make_root(
+        seeds=(1, 2, 3, 4), methods=dict.fromkeys(("retrain", "original", "msg", "ct", "a", "b"), "default")
+    )
     gone = [*root.choose(method="a", seed=1), *root.choose(method="original", seed=2)]
     bad, useless = root.choose(method="b", seed=3), root.choose(method="ct", seed=4)
     root.commit(unit for unit in root.units if unit not in (*gone, *bad, *useless))
@@ -80,7 +82,9 @@ def test_estimates_are_those_of_the_ranking(make_root: Any) -> None:
     trials = derive(root.table("units"), root.table("metrics"))
     judged = usable(trials, {"digits": 10})
     metrics = ("retention_deviation", "indiscernibility_val", "accuracy_test", "time_ratio")
-    ranked = rank(trials, study="toy", metrics=metrics, also=(), usable=judged).filter(pl.col("metric") != "overall")
+    ranked = rank(trials, study="toy", metrics=metrics, also=(), usable=judged).filter(
+        pl.col("metric") != "overall"
+    )
     estimates = cell_estimates(trials, judged).filter(pl.col("metric").is_in(metrics))
     columns = ("method", "metric", "value", "low", "high")
     assert judged["usable"].not_().sum() == 2
@@ -122,7 +126,9 @@ def test_attacks_are_named(row: tuple[str, ...], name: str) -> None:
 words = st.text(string.ascii_letters + string.digits + "_@. ()|é", min_size=1, max_size=12)
 
 
-@given(st.tuples(words, words, st.sampled_from(["O", "R", "population"]), st.sampled_from(["L0", "L1", "L2"])))
+@given(
+    st.tuples(words, words, st.sampled_from(["O", "R", "population"]), st.sampled_from(["L0", "L1", "L2"]))
+)
 def test_every_name_of_an_attack_is_one_that_mlflow_takes(row: tuple[str, ...]) -> None:
     _validate_metric_name(attack_name(dict(zip(("metric", "pool", "null", "level"), row, strict=True))))
 
@@ -135,7 +141,15 @@ def test_a_note_fits_into_a_tag(seeds: list[int], text: str) -> None:
     assert len(study_note(text, rows, frame())) <= LENGTH
 
 
-EMPTY = {"value": 1.0, "low": None, "high": None, "rank": 1.0, "rank_low": None, "rank_high": None, "status": "ranked"}
+EMPTY = {
+    "value": 1.0,
+    "low": None,
+    "high": None,
+    "rank": 1.0,
+    "rank_low": None,
+    "rank_high": None,
+    "status": "ranked",
+}
 
 
 def test_the_ranking_stands_in_the_note_of_the_study(toy: Any) -> None:
@@ -143,9 +157,13 @@ def test_the_ranking_stands_in_the_note_of_the_study(toy: Any) -> None:
     lines = study_note("Which?", results.rankings, results.definitions).splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
     assert rows[0][:3] == ["rank", "method", "mean rank"]
-    overall = results.rankings.filter(pl.col("metric") == "overall", pl.col("status") == "ranked").sort("rank")
+    overall = results.rankings.filter(pl.col("metric") == "overall", pl.col("status") == "ranked").sort(
+        "rank"
+    )
     assert [row[1] for row in rows[2:]] == [*overall["method"], "original", "retrain"]
-    deviation = results.rankings.filter(pl.col("metric") == "retention_deviation", pl.col("method") == rows[2][1])
+    deviation = results.rankings.filter(
+        pl.col("metric") == "retention_deviation", pl.col("method") == rows[2][1]
+    )
     value, low, high = deviation.select("value", "low", "high").row(0)
     assert rows[2][3] == f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -153,8 +171,14 @@ def test_the_ranking_stands_in_the_note_of_the_study(toy: Any) -> None:
 def test_a_digest_is_of_everything_but_the_start() -> None:
     same: dict[str, Any] = {"key": "k", "name": "n", "status": "FINISHED", "ended": 2, "params": {"a": "1"}}
     first = Content(**same, started=1, metrics={"b": 1.0, "a": 0.1}, series={"s": {0: 0.5}})
-    assert first.digest == Content(**same, started=9, metrics={"a": 0.1, "b": 1.0}, series={"s": {0: 0.5}}).digest
-    assert first.digest != Content(**same, started=1, metrics={"b": 1.0, "a": 0.1}, series={"s": {1: 0.5}}).digest
+    assert (
+        first.digest
+        == Content(**same, started=9, metrics={"a": 0.1, "b": 1.0}, series={"s": {0: 0.5}}).digest
+    )
+    assert (
+        first.digest
+        != Content(**same, started=1, metrics={"b": 1.0, "a": 0.1}, series={"s": {1: 0.5}}).digest
+    )
 
 
 def test_a_view_shows_what_there_is(toy: Any) -> None:
@@ -163,6 +187,10 @@ def test_a_view_shows_what_there_is(toy: Any) -> None:
     view = json.loads(view_text(plan, {"rank.overall", "accuracy_test", *audits}, 5))
     state = json.loads(view["state"])
     assert view_tag(plan).endswith(plan.id)
-    assert state["selectedColumns"] == ["metrics.`rank.overall`", "metrics.`accuracy_test`", "metrics.`ulira_auc.canary.O`"]
+    assert state["selectedColumns"] == [
+        "metrics.`rank.overall`",
+        "metrics.`accuracy_test`",
+        "metrics.`ulira_auc.canary.O`",
+    ]
     assert state["orderByKey"] == "metrics.`rank.overall`"
     assert Path(view["name"]).name == f"Ranking {plan.id}"

@@ -6,20 +6,23 @@ import math
 import random
 import shutil
 import sqlite3
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from harness.metrics import derive, frame, usable
 from harness.ranking import rank
 from harness.store import Store
 from harness.tracking import NoSuchStudy, TrackingUnavailable, sync, sync_stored
 from harness.tracking import address as addresses
+from harness.tracking import runs
 from harness.tracking.results import ALSO_RANKED
-from harness.tracking.runs import BATCH
 
 CELL = (("digits", "random:0.1", "cnn_small"),)
 
@@ -50,7 +53,9 @@ def test_every_number_of_the_ranking_is_a_metric(toy: Any, tracked: Any) -> None
     for row in ranking(toy).iter_rows(named=True):
         metrics = tracked.children[row["method"]].data.metrics
         columns = {row["metric"]: "value", f"{row['metric']}.low": "low", f"{row['metric']}.high": "high"}
-        columns |= {f"rank.{row['metric']}{end}": f"rank{end.replace('.', '_')}" for end in ("", ".low", ".high")}
+        columns |= {
+            f"rank.{row['metric']}{end}": f"rank{end.replace('.', '_')}" for end in ("", ".low", ".high")
+        }
         assert {name: metrics.get(name) for name in columns} == {name: row[c] for name, c in columns.items()}
 
 
@@ -112,7 +117,7 @@ def test_a_deleted_database_is_rebuilt(make_root: Any, empty_database: Path) -> 
 
 @pytest.mark.parametrize("order", range(2))
 def test_any_history_ends_as_one_sync_of_the_last_state(make_root: Any, order: int) -> None:
-    """Partial, failed, repeated, changed and vanished results in any order: what counts is what the tables hold."""
+    """Partial, failed, repeated, changed and vanished results: what counts is what the tables hold."""
     root, fresh = make_root(), make_root("fresh")
     random.Random(order).shuffle(units := list(root.units))
     third = len(units) // 3
@@ -128,14 +133,39 @@ def test_any_history_ends_as_one_sync_of_the_last_state(make_root: Any, order: i
     assert math.isnan(last.children["ct"].data.metrics["population_mia_val"])
 
 
+@pytest.mark.parametrize("calls", [0, 3, 7])
+def test_a_sync_that_broke_off_is_completed(
+    make_root: Any, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    root = make_root(seeds=(0, 1)).commit()
+    log_batch, made = MlflowClient.log_batch, count()
+
+    def breaks(client: MlflowClient, *args: Any, **options: Any) -> None:
+        if next(made) >= calls:
+            raise MlflowException("gone")
+        log_batch(client, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", breaks)
+        patch.setattr(runs, "BATCH", 40)
+        with pytest.raises(TrackingUnavailable, match=r"MLflow at .*: gone; `harness ui`"):
+            sync(root.document, root.store)
+    fresh = make_root("fresh", seeds=(0, 1)).commit()
+    assert root.sync().said() == fresh.sync().said()
+
+
 def test_a_failed_unit_fails_its_cell_until_it_is_repeated(make_root: Any) -> None:
     root = make_root()
     (broken,) = root.choose(kind="unlearn", method="ct", seed=1)
-    root.commit(unit for unit in root.units if unit != broken).fail([broken], "out of\n memory <b>" + "x" * 9000)
+    root.commit(unit for unit in root.units if unit != broken).fail(
+        [broken], "out of\n memory <b>" + "x" * 9000
+    )
     before = root.sync()
     failed = before.children["ct"]
     assert failed.info.status == before.parents[0].info.status == "FAILED"
-    assert f"unlearn ct, seed 1 ({broken['id']}): RuntimeError: out of memory <b>x" in failed.data.tags["failed"]
+    assert (
+        f"unlearn ct, seed 1 ({broken['id']}): RuntimeError: out of memory <b>x" in failed.data.tags["failed"]
+    )
     assert before.children["msg"].info.status == "FINISHED"
     assert set(before.series(failed, "seeds/accuracy_test")) == {0, 2}
     assert before.parents[0].data.metrics["units.failed"] == 1
@@ -150,7 +180,9 @@ def test_a_cell_that_waits_is_scheduled_and_its_parent_counts_it(make_root: Any)
     root.commit(unit for unit in root.units if unit["seed"] == 0)
     tracked = root.sync()
     assert {run.info.status for run in tracked.runs} == {"SCHEDULED"}
-    assert tracked.parents[0].data.metrics["units.waiting"] == 2 * tracked.parents[0].data.metrics["units.done"]
+    assert (
+        tracked.parents[0].data.metrics["units.waiting"] == 2 * tracked.parents[0].data.metrics["units.done"]
+    )
     # A single seed has no interval, and means over seeds are not drawn before they are final.
     names = set(tracked.children["msg"].data.metrics)
     assert "accuracy_test" in names
@@ -206,23 +238,43 @@ def test_what_somebody_deleted_comes_back_and_doubles_go(make_root: Any) -> None
 
 def test_several_cells_are_told_apart(make_root: Any) -> None:
     cells = (*CELL, ("digits", "class:3", "cnn_small"))
-    root = make_root(cells=cells, methods={"retrain": "default", "msg": "lr=0.1", "original": "default"}).commit()
+    root = make_root(
+        cells=cells, methods={"retrain": "default", "msg": "lr=0.1", "original": "default"}
+    ).commit()
     names = set(root.sync().children)
     assert names == {f"{method} {cell[1]}" for method in root.methods for cell in cells}
 
 
+def test_searched_hyperparameters_are_one_competitor(make_root: Any) -> None:
+    root = make_root(
+        seeds=(0, 1), methods={"retrain": "default", "msg": "search:0a1b", "ct": "default"}
+    ).commit()
+    metrics = {name: run.data.metrics for name, run in root.sync().children.items()}
+    ranks = ranking(root).filter(pl.col("metric") == "overall", pl.col("config") == "search")
+    assert metrics["msg"]["rank.overall"] == ranks["rank"].item()
+
+
 def test_audits_belong_to_every_scenario_of_their_method(make_root: Any) -> None:
     root = make_root().commit()
-    about = {"study": "toy", "dataset": "digits", "architecture": "cnn_small", "method": "ct", "config": "default"}
+    about = {
+        "study": "toy",
+        "dataset": "digits",
+        "architecture": "cnn_small",
+        "method": "ct",
+        "config": "default",
+    }
     kinds = [("canary", "O", "L2"), ("canary", "O", "L1"), ("clean", "R", "L2")]
     rows = [
-        about | {"scenario": f"audit:{pool}", "pool": pool, "null": null, "level": level, "metric": metric}
+        about
+        | {"scenario": f"audit:{pool}", "pool": pool, "null": null, "level": level, "metric": metric}
         | {"value": 0.7 + at / 100, "low": 0.6, "high": 0.8}
         for at, (pool, null, level) in enumerate(kinds)
         for metric in ("auc", "tpr@0.01")
     ]
     columns = {name: [row.get(name) for row in rows] for name in root.table("attacks").columns}
-    root.store.replace("attacks", pl.DataFrame(columns, schema=root.table("attacks").schema), {"study": "toy"})
+    root.store.replace(
+        "attacks", pl.DataFrame(columns, schema=root.table("attacks").schema), {"study": "toy"}
+    )
     children = root.sync().children
     found = {name: v for name, v in children["ct"].data.metrics.items() if name.startswith("ulira")}
     assert found["ulira_auc.canary.O"] == 0.7
@@ -239,7 +291,12 @@ def test_the_parent_has_the_tables_and_figures(toy: Any, tracked: Any) -> None:
     assert pl.read_parquet(folder / "tables" / "rankings.parquet").equals(ranking(toy))
     trials = derive(toy.table("units"), toy.table("metrics"))
     assert pl.read_parquet(folder / "tables" / "metrics.parquet").equals(trials)
-    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"ranking", "values", "tradeoff", "curves"}
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {
+        "ranking",
+        "values",
+        "tradeoff",
+        "curves",
+    }
     assert (folder / "plan.json").read_text().count('"kind"') == len(toy.units)
     assert not (folder / "report.html").exists()
 
@@ -262,16 +319,19 @@ def test_the_report_goes_to_the_plan_that_was_ranked_last(make_root: Any) -> Non
 
 def test_a_long_curve_takes_several_requests(make_root: Any) -> None:
     root = make_root(seeds=(0,), methods={"retrain": "default"})
-    root.commit(root.choose(kind="retrain"), epochs=2 * BATCH)
+    root.commit(root.choose(kind="retrain"), epochs=2 * runs.BATCH)
     tracked = root.sync()
     losses = tracked.series(tracked.children["retrain"], "epochs/loss")
-    assert losses == {epoch: 1 / (1 + epoch) for epoch in range(2 * BATCH)}
+    assert losses == {epoch: 1 / (1 + epoch) for epoch in range(2 * runs.BATCH)}
 
 
 def test_one_process_writes_at_a_time(make_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "LOCK_SECONDS", 0.0)
     root = make_root().commit()
-    with addresses.only_writer(root.address), pytest.raises(TrackingUnavailable, match=r"another process writes .*"):
+    with (
+        addresses.only_writer(root.address),
+        pytest.raises(TrackingUnavailable, match=r"another process writes .*"),
+    ):
         sync(root.document, root.store)
     assert sync(root.document, root.store).created
 

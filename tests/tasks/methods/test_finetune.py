@@ -32,7 +32,7 @@ def plain_finetune() -> nn.Module:
     velocity = [torch.zeros_like(p) for p in model.parameters()]
     for epoch in range(EPOCHS):
         rate = LR * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
-        for chosen in torch.randperm(len(retain), generator=order).split(BATCH):
+        for chosen in torch.randperm(len(retain), generator=order).tensor_split(math.ceil(len(retain) / BATCH)):
             positions = retain[chosen]
             loss = cross_entropy(model(normalised(positions)), labels(positions))
             gradients = torch.autograd.grad(loss, list(model.parameters()))

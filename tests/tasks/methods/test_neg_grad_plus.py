@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -27,8 +28,8 @@ def plain_neg_grad_plus(alpha: float) -> nn.Module:
         return cross_entropy(model(source.batch(positions)), source.labels[positions])
 
     for _ in range(EPOCHS):
-        retain = index[RETAIN][torch.randperm(26, generator=order)].split(BATCH)
-        forget = index[FORGET][torch.randperm(14, generator=order)].split(BATCH)
+        retain = index[RETAIN][torch.randperm(26, generator=order)].tensor_split(math.ceil(26 / BATCH))
+        forget = index[FORGET][torch.randperm(14, generator=order)].tensor_split(math.ceil(14 / BATCH))
         for number, kept in enumerate(retain):
             total = alpha * loss(kept) - (1 - alpha) * loss(forget[number % len(forget)])
             gradients = torch.autograd.grad(total, list(model.parameters()))

@@ -1,0 +1,50 @@
+"""Ctrl-C, and a reader that goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import tiny_study
+
+MODERATE = {"methods": ["finetune", "ct", "msg"], "seeds": 8, "measures": ["accuracy"], "farm": None}
+
+
+def wait_for_commits(process: subprocess.Popen[str], root: Path, count: int) -> set[str]:
+    """Return the committed units once there are so many."""
+    while True:
+        assert process.poll() is None, process.communicate()
+        found = {path.stem for path in (root / "commits").glob("*.arrow")}
+        if len(found) >= count:
+            return found
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_an_interrupted_run_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:
+    study, root = tiny_study.write_study(tmp_path, **MODERATE), tmp_path / "runs"  # type: ignore[arg-type]
+    process = tiny_study.start("run", study, "--root", root, "--local")
+    finished = wait_for_commits(process, root, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "harness: interrupted; everything finished is kept, the same command goes on"
+    assert "Traceback" not in err
+    kept = tiny_study.committed(root)
+    assert finished <= kept < set(tiny_study.plan_of(tmp_path, **MODERATE).units)  # type: ignore[arg-type]
+    assert list((root / "commits").glob("*.arrow")) == []  # folded before it stopped
+    assert list((root / "studies").glob("*.lease")) == []
+    rest = tiny_study.harness("run", study, "--root", root, "--local", "--limit", 1)
+    assert rest.code == 0
+    assert f"{len(kept)} cached" in rest.err
+
+
+def test_a_reader_that_goes_away_is_no_error(finished: Path) -> None:
+    command = f"{tiny_study.HARNESS} query 'select * from signals' --format json --root {finished} | head -c 10"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0
