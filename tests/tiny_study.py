@@ -32,6 +32,8 @@ TINY: Mapping[str, Any] = {
     "recipe": {"epochs": 1},
     "farm": {"shadows": 4, "pools": {"canary": {"size": 40, "labels": "random"}, "clean": {"size": 40}}},
 }
+GOLDEN = "tiny-a5234aa6"
+"""The plan that results were stored under: where it changes, everything that was ever run is run again."""
 PLAIN: Mapping[str, Any] = {key: value for key, value in TINY.items() if key != "farm"} | {
     "name": "plain",
     "seeds": 1,

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
@@ -92,6 +93,13 @@ def _take(token: str, unit: str, attempt: int) -> str:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def drop_traces(token: str) -> None:
+    """Remove what units of a run left on this machine that were stopped, not done."""
+    for path in Path(tempfile.gettempdir()).glob(f"harness-{token}-*.trace"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def commit_death(

@@ -108,4 +108,5 @@ def _watched(trace: str, seconds: float) -> Iterator[None]:
         finally:
             faulthandler.cancel_dump_traceback_later()
             faulthandler.enable()
-            os.unlink(trace)
+            with suppress(OSError):
+                os.unlink(trace)

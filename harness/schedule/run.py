@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.schedule.backlog import Backlog, Stage
 from harness.schedule.bundles import Bundles
 from harness.schedule.cluster import Session
-from harness.schedule.deaths import Death, collect_trace, death
+from harness.schedule.deaths import Death, collect_trace, death, drop_traces
 from harness.schedule.demand import Demand, NoRoom, demand_of, slots
 from harness.schedule.endings import Endings, Report
 from harness.schedule.interrupt import Draining, draining
@@ -76,9 +76,12 @@ def run_units(
     backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts)
     with draining() as state:
         run = _Run(session, store, job, backlog, demand, state, report, heartbeat)
-        run.fit(Stage.TOGETHER)
-        run.farm(farm)
-        run.fit(Stage.ALONE)
+        try:
+            run.fit(Stage.TOGETHER)
+            run.farm(farm)
+            run.fit(Stage.ALONE)
+        finally:
+            drop_traces(job.token)
         if state.asked:
             raise KeyboardInterrupt
 

@@ -33,8 +33,8 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished root that a test may write into."""
-    return Path(shutil.copytree(finished, tmp_path / "own"))
+    """A copy of the finished root that a test may write into; its MLflow database would not bear to be moved."""
+    return Path(shutil.copytree(finished, tmp_path / "own", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts")))
 
 
 @pytest.fixture

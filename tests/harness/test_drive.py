@@ -149,6 +149,7 @@ def test_the_study_says_which_weights_stay(tmp_path: Path, keep: str, kinds: set
     assert all(store.has_model(unit.id) == (unit.kind.value in kinds) for unit in units)
 
 
+@pytest.mark.usefixtures("without_mlflow")
 def test_a_second_run_runs_nothing_and_changes_no_table(tiny: Path, own: Path) -> None:
     before = {name: table(own, name) for name in SCHEMAS}
     models = {path: path.stat().st_mtime_ns for path in (own / "models").iterdir()}

@@ -26,8 +26,6 @@ from harness.unit import Kind, Unit
 
 registry.load()
 
-GOLDEN = "tiny-7f2fcf06"
-"""The plan that results were stored under: where it changes, everything that was ever run is run again."""
 COUNTS = {
     "original": 2,
     "retrain": 2,
@@ -42,7 +40,7 @@ NAMES = [name for name in METHODS if not METHODS[name].reference]
 
 def test_the_plan_is_the_golden_one(tiny: Path) -> None:
     plan = make_plan(load_study(tiny))
-    assert (plan.id, plan.counts()) == (GOLDEN, COUNTS)
+    assert (plan.id, plan.counts()) == (tiny_study.GOLDEN, COUNTS)
 
 
 def test_the_digits_suite_counts_what_its_file_says() -> None:
@@ -71,7 +69,7 @@ def test_ids_are_the_same_without_the_data_elsewhere_and_later(tiny: Path, tmp_p
     environment = os.environ | {"HARNESS_DATA": nowhere, "HARNESS_ROOT": nowhere, "PYTHONHASHSEED": "7", "TZ": "UTC-9"}
     command = [sys.executable, "-c", code, str(tiny)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == GOLDEN
+    assert done.stdout.strip() == tiny_study.GOLDEN
     assert not Path(nowhere).exists()
 
 
@@ -118,14 +116,12 @@ def test_units_come_after_their_needs_and_stages_one_after_the_other(
 
 @settings(max_examples=20)
 @given(studies)
-def test_the_counts_follow_from_the_lists(
-    tmp_path_factory: pytest.TempPathFactory, study: Mapping[str, list[Any]]
-) -> None:
+def test_the_counts_follow_from_the_lists(tmp_path_factory: pytest.TempPathFactory, study: Mapping[str, Any]) -> None:
     plan = tiny_study.plan_of(tmp_path_factory.getbasetemp(), **study)
     places = len(study["datasets"]) * len(study["architectures"])
     starts = places * len(study["seeds"])
     cells, methods = starts * len(study["scenarios"]), len(study["methods"]) + 1
-    shadows = study["farm"]["shadows"]  # type: ignore[call-overload]
+    shadows = study["farm"]["shadows"]
     expected = {
         Kind.ORIGINAL: starts,  # one serves every scenario
         Kind.RETRAIN: cells,
@@ -247,6 +243,6 @@ def test_the_stored_document_gives_the_units_back(tiny: Path) -> None:
 
 def test_the_id_of_a_plan_depends_on_its_units_alone(tiny: Path) -> None:
     plan = make_plan(load_study(tiny))
-    upside_down = replace(plan, units=dict(reversed(plan.units.items())))
+    upside_down = replace(plan, units=dict(reversed(list(plan.units.items()))))
     less = replace(plan, units=dict(list(plan.units.items())[1:]))
     assert upside_down.id == plan.id != less.id

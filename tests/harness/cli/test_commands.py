@@ -56,6 +56,7 @@ def unit(finished: Path) -> str:
     return str(units["unit"].item())
 
 
+@pytest.mark.usefixtures("without_mlflow")
 def test_every_command_that_offers_json_gives_json(tiny: Path, own: Path, unit: str) -> None:
     calls: dict[str, list[object]] = {
         "ls": ["methods"],
@@ -97,7 +98,7 @@ def test_ls_lists_metrics_and_suites() -> None:
 def test_plan_counts_and_prices_without_writing(tiny: Path, finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     fresh = document("plan", tiny, "--root", root)
-    assert (fresh["plan"], fresh["units"], fresh["done"], fresh["to_run"]) == ("tiny-7f2fcf06", 48, 0, 48)
+    assert (fresh["plan"], fresh["units"], fresh["done"], fresh["to_run"]) == (tiny_study.GOLDEN, 48, 0, 48)
     assert fresh["kinds"] == {
         kind: {"units": n, "done": 0, "to run": n} for kind, n in make_plan(load_study(tiny)).counts().items()
     }
@@ -136,10 +137,10 @@ def test_plan_says_what_is_left_out(tmp_path: Path, declaring: None) -> None:
 
 @pytest.mark.usefixtures("without_mlflow")
 def test_status_counts_done_failed_and_waiting(tiny: Path, finished: Path, tmp_path: Path) -> None:
-    whole = {"plan": "tiny-7f2fcf06", "units": 48, "done": 48, "failed": 0, "waiting": 0, "running": "no"}
+    whole = {"plan": tiny_study.GOLDEN, "units": 48, "done": 48, "failed": 0, "waiting": 0, "running": "no"}
     assert document("status", "--root", finished) == [whole]
     assert document("status", "tiny", "--root", finished) == [whole]
-    assert document("status", "tiny-7f2fcf06", "--root", finished) == [whole]
+    assert document("status", tiny_study.GOLDEN, "--root", finished) == [whole]
     header, row = answer("status", "--root", finished).splitlines()
     assert (header.split(), row.split()) == (list(whole), [str(value) for value in whole.values()])
     nothing = f"no study in {tmp_path}/no; begin one with: harness run digits\n"
@@ -209,6 +210,7 @@ def test_rank_prints_what_the_tables_hold(tiny: Path, finished: Path) -> None:
     assert set(stored.filter(group="overall")["metric"]) <= set(text.split())
 
 
+@pytest.mark.usefixtures("without_mlflow")
 def test_report_writes_one_page_and_says_where(tiny: Path, own: Path) -> None:
     page = own / "reports" / "tiny" / "index.html"
     before = page.read_bytes()
@@ -261,6 +263,7 @@ def test_doctor_finds_what_a_study_needs(tmp_path: Path) -> None:
     assert any(line.split()[:2] == ["--", "root"] for line in ill.out.splitlines())
 
 
+@pytest.mark.usefixtures("without_mlflow")
 def test_a_run_ends_with_the_ranking_and_where_to_look_further(tiny: Path, own: Path) -> None:
     text = answer("run", tiny, "--root", own, "--local")
     lines = text.splitlines()
@@ -274,9 +277,10 @@ def test_a_run_ends_with_the_ranking_and_where_to_look_further(tiny: Path, own: 
     assert "nan" not in text.lower().split()
 
 
+@pytest.mark.usefixtures("without_mlflow")
 def test_a_run_for_a_program_tells_the_same(tiny: Path, own: Path) -> None:
     found = document("run", tiny, "--root", own, "--local")
-    assert (found["plan"], found["ran"], found["cached"], found["failed"]) == ("tiny-7f2fcf06", {}, 48, [])
+    assert (found["plan"], found["ran"], found["cached"], found["failed"]) == (tiny_study.GOLDEN, {}, 48, [])
     overall = harness.scan("rankings", str(own)).filter(pl.col("group") == "overall").collect()
     assert len(found["rankings"]) == len(overall)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +45,7 @@ def test_one_worker_goes_through_a_shadow_before_the_next(farm: list[Unit]) -> N
     taken = list(alone(Bundles(farm, {})))
     assert sorted(unit.id for _, unit in taken) == sorted(unit.id for unit in farm)
     order = [bundle for bundle, _ in taken]
-    assert len([1 for one, two in zip(order, order[1:], strict=False) if one != two]) == len(set(order)) - 1
+    assert sum(one != two for one, two in pairwise(order)) == len(set(order)) - 1
     done: set[str] = set()
     for _, unit in taken:
         assert done.issuperset(unit.needs)

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import sync as sync_command
-from harness.tracking import TrackingUnavailable, serve, sync
+from harness.tracking import NoSuchStudy, TrackingUnavailable, serve, sync
 from harness.tracking.address import Address
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -88,10 +88,12 @@ class Ui:
 
 
 @pytest.fixture(scope="module")
-def ui(toy: Any) -> Iterator[Ui]:
-    process = start("ui", "--root", toy.path, "--port", free_port())
+def ui(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """The interface of a root that MLflow has never seen."""
+    root = type(toy)(tmp_path_factory.mktemp("ui") / "runs", seeds=(0, 1)).commit()
+    process = start("ui", "--root", root.path, "--port", free_port())
     assert process.stdout
-    yield Ui(process, process.stdout.readline(), toy)
+    yield Ui(process, process.stdout.readline(), root)
     process.terminate()
     process.communicate(timeout=60)
 
@@ -123,13 +125,13 @@ def test_a_taken_port_is_one_line() -> None:
             serve(Address("sqlite:////nowhere/mlflow.db", None), "127.0.0.1", port, print)
 
 
-def test_the_command_is_silent_reaches_nobody_and_needs_no_torch(make_root: Any) -> None:
+def test_the_command_says_what_it_wrote(make_root: Any) -> None:
     root = make_root(seeds=(0,)).commit()
-    (root.path / "mlflow.db").unlink()
-    out, err = start("sync", "toy", "--root", root.path, "--json").communicate()
-    (report,) = json.loads(out)
-    assert report["created"] == 1 + len(root.methods)
-    assert err == ""
+    answer = CliRunner().invoke(sync_command.command, ["toy", "--root", str(root.path), "--json"])
+    (report,) = json.loads(answer.output)
+    assert (report["plan"], report["created"], report["unchanged"]) == (root.plan, 1 + len(root.methods), 0)
+    with pytest.raises(NoSuchStudy):
+        CliRunner().invoke(sync_command.command, ["none", "--root", str(root.path)], catch_exceptions=False)
 
 
 def test_a_server_that_was_down_is_filled_in_later(
@@ -181,7 +183,7 @@ def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
     assert (tmp_path / "runs.png").stat().st_size > 50_000
 
 
-def test_ctrl_c_ends_the_interface(ui: Ui) -> None:
+def test_ctrl_c_ends_the_interface_which_was_silent_reached_nobody_and_needed_no_torch(ui: Ui) -> None:
     with urllib.request.urlopen(f"{ui.url}/health") as answer:
         assert answer.status == 200
     ui.process.send_signal(signal.SIGINT)
