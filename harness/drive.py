@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import local
-from harness.contracts.catalog import DATASETS
+from harness.contracts.dataset import DATASETS
 from harness.engine.device import pick_device
 from harness.ledger import Ledger, Progress, Silent, Summary
 from harness.planner import Plan, make_plan

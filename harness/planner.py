@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from harness.contracts.catalog import METHODS, SCENARIOS
+from harness.contracts.method import METHODS
+from harness.contracts.scenario import SCENARIOS
 from harness.farm import Farm
 from harness.study import MethodChoice, Study
 from harness.unit import DatasetRef, Kind, Named, Unit

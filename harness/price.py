@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from harness.contracts.catalog import ARCHITECTURES, DATASETS
+from harness.contracts.architecture import ARCHITECTURES
+from harness.contracts.dataset import DATASETS
 from harness.store import Store
 from harness.unit import KeepModels, Unit, keeps_model
 

@@ -13,8 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from harness.contracts.catalog import ARCHITECTURES, DATASETS, METHODS, SCENARIOS, Catalog, Declared
-from harness.contracts.scenario import InvalidScenario, Scenario
+from harness.contracts.architecture import ARCHITECTURES
+from harness.contracts.catalog import Catalog, Declared
+from harness.contracts.dataset import DATASETS
+from harness.contracts.method import METHODS
+from harness.contracts.scenario import SCENARIOS, InvalidScenario, Scenario
 from harness.errors import HarnessError, did_you_mean
 
 BUILT_IN = ("tasks",)

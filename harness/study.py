@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness import registry
-from harness.contracts.architecture import ArchitectureSpec
-from harness.contracts.catalog import ARCHITECTURES, DATASETS, METHODS
-from harness.contracts.dataset import DatasetSpec
-from harness.contracts.method import MethodSpec
+from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
+from harness.contracts.dataset import DATASETS, DatasetSpec
+from harness.contracts.method import METHODS, MethodSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
 from harness.engine.split import subset_development, train_and_val

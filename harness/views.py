@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from harness.audit import attack_rows
-from harness.contracts.catalog import DATASETS
+from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions

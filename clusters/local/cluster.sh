@@ -31,7 +31,8 @@ alive() {
 start_node() {
     name=$1
     shift
-    setsid ray start --block --disable-usage-stats --temp-dir "$(cat "$folder/scratch")" \
+    # Two nodes in one folder would unpack a job's files over each other while it runs.
+    setsid ray start --block --disable-usage-stats --temp-dir "$(cat "$folder/scratch")/$name" \
         --dashboard-agent-listen-port 0 "$@" </dev/null >"$folder/$name.log" 2>&1 &
     echo $! >"$folder/$name.pid"
     for _ in $(seq 120); do

@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "Show what a study would run, what is done, and what it costs.",
     "run": "Run what is left of a study; print the ranking.",
     "retry": "Run again what failed.",
+    "submit": "Run a study as a job of a Ray cluster.",
     "status": "Show how far the studies of a root are.",
     "show": "Show everything about one trial.",
     "rank": "Rank the methods of a study from its tables.",

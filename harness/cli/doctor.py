@@ -60,7 +60,7 @@ def _packages() -> Iterator[Finding]:
 
 def _datasets(data: str | None) -> Iterator[Finding]:
     from harness import registry
-    from harness.contracts.catalog import DATASETS
+    from harness.contracts.dataset import DATASETS
     from harness.work import official
 
     registry.load()

@@ -5,14 +5,14 @@ Everything that a file in `tasks/` needs is here::
     from harness.contracts import FORGET, RETAIN, Run, View, integer, log_uniform, method, share_of_training
 """
 
-from harness.contracts.architecture import ArchitectureSpec, architecture
-from harness.contracts.catalog import ARCHITECTURES, DATASETS, METHODS, SCENARIOS, Catalog
-from harness.contracts.dataset import Augmentation, DatasetSpec, Images, dataset
-from harness.contracts.method import ANY, Method, MethodSpec, method
+from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec, architecture
+from harness.contracts.catalog import Catalog
+from harness.contracts.dataset import DATASETS, Augmentation, DatasetSpec, Images, dataset
+from harness.contracts.method import ANY, METHODS, Method, MethodSpec, method
 from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
 from harness.contracts.recipe import Recipe
 from harness.contracts.run import Run, Stopped
-from harness.contracts.scenario import Scenario, ScenarioSpec, scenario
+from harness.contracts.scenario import SCENARIOS, Scenario, ScenarioSpec, scenario
 from harness.contracts.space import (
     InvalidHyperparameter,
     Range,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from harness.contracts.catalog import ARCHITECTURES, first_line
+from harness.contracts.catalog import Catalog, first_line
 
 Builder = Callable[[int, int, int], nn.Module]
 
@@ -33,6 +33,10 @@ class ArchitectureSpec:
     def summary(self) -> str:
         """The first line of its docstring."""
         return first_line(self.build.__doc__)
+
+
+ARCHITECTURES: Catalog[ArchitectureSpec] = Catalog("architecture")
+"""What is declared, by name."""
 
 
 def architecture(

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from harness.errors import HarnessError
-
-if TYPE_CHECKING:
-    from harness.contracts.architecture import ArchitectureSpec
-    from harness.contracts.dataset import DatasetSpec
-    from harness.contracts.method import MethodSpec
-    from harness.contracts.scenario import ScenarioSpec
 
 
 class DeclaredTwice(HarnessError):
@@ -58,12 +52,6 @@ class Catalog(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._specs)
-
-
-METHODS: Catalog[MethodSpec] = Catalog("method")
-DATASETS: Catalog[DatasetSpec] = Catalog("dataset")
-ARCHITECTURES: Catalog[ArchitectureSpec] = Catalog("architecture")
-SCENARIOS: Catalog[ScenarioSpec] = Catalog("scenario")
 
 
 def snake_case(name: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.catalog import DATASETS, first_line
+from harness.contracts.catalog import Catalog, first_line
 from harness.contracts.recipe import Recipe
 
 
@@ -82,6 +82,10 @@ class DatasetSpec:
     def recipe_for(self, architecture: str) -> Recipe:
         """Return the recipe of an architecture on this data set."""
         return self.recipes.get(architecture, self.recipe)
+
+
+DATASETS: Catalog[DatasetSpec] = Catalog("dataset")
+"""What is declared, by name."""
 
 
 def dataset(

@@ -9,7 +9,7 @@ from typing import Any, Protocol, dataclass_transform
 
 from torch import nn
 
-from harness.contracts.catalog import METHODS, first_line, snake_case
+from harness.contracts.catalog import Catalog, first_line, snake_case
 from harness.contracts.parts import TEST, Part
 from harness.contracts.run import Run
 from harness.contracts.space import (
@@ -79,6 +79,10 @@ class MethodSpec:
         """Return the method with the given hyperparameters, defaults elsewhere."""
         instance: Method = self.cls(**{**self.defaults(), **values})
         return instance
+
+
+METHODS: Catalog[MethodSpec] = Catalog("method")
+"""What is declared, by name."""
 
 
 @dataclass_transform(

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.catalog import SCENARIOS, first_line, snake_case
+from harness.contracts.catalog import Catalog, first_line, snake_case
 from harness.errors import HarnessError
 
 Positions = NDArray[np.int64]
@@ -55,6 +55,10 @@ class ScenarioSpec:
     def summary(self) -> str:
         """The first line of its docstring."""
         return first_line(self.cls.__doc__)
+
+
+SCENARIOS: Catalog[ScenarioSpec] = Catalog("scenario")
+"""What is declared, by name."""
 
 
 def scenario(*, example: str, version: int = 1, name: str | None = None) -> Callable[[type[Any]], type[Any]]:

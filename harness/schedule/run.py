@@ -154,7 +154,7 @@ def _images(units: Iterable[Unit], data: str | None) -> dict[str, Any]:
     import ray
 
     from harness import registry
-    from harness.contracts.catalog import DATASETS
+    from harness.contracts.dataset import DATASETS
     from harness.work import official
 
     names = dict.fromkeys(unit.dataset.name for unit in units)

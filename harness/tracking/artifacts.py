@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRADEOFF = ("retention_deviation", "indiscernibility_val")
-FOREST = (*TRADEOFF, "population_mia_val", "accuracy_forget", "accuracy_test")
+FOREST = (*TRADEOFF, "gap_to_retrain", "population_mia_val", "accuracy_forget", "accuracy_test")
 DOTS_PER_INCH = 144
 
 

@@ -14,7 +14,14 @@ from harness.tracking.plan import Cell
 LENGTH = 8000
 """Characters of a tag that every MLflow store takes."""
 
-HEADLINE = ("overall", "retention_deviation", "indiscernibility_val", "accuracy_test", "time_ratio")
+HEADLINE = (
+    "overall",
+    "retention_deviation",
+    "gap_to_retrain",
+    "indiscernibility_val",
+    "accuracy_test",
+    "time_ratio",
+)
 BETTER = {"lower": "lower is better", "higher": "higher is better", "closest": "best at the reference"}
 HOW_TO_READ = """\
 Each number is the mean over seeds; `.low` and `.high` are the ends of its 95 % bootstrap interval over \

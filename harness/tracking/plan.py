@@ -98,7 +98,7 @@ class StoredPlan:
         if "classes" in self.document:
             return dict(self.document["classes"])
         from harness import registry
-        from harness.contracts.catalog import DATASETS
+        from harness.contracts.dataset import DATASETS
 
         names = {label(unit["dataset"]): unit["dataset"]["name"] for unit in self.document["units"]}
         return {own: registry.find(DATASETS, name).classes for own, name in names.items()}

@@ -44,7 +44,8 @@ def read_results(plan: StoredPlan, store: Store) -> Results:
     of_cells = [unit for units in plan.cells.values() for unit in units]
     trials = derive(units, _of_units(store, "metrics", of_cells))
     judged = usable(trials, plan.classes)
-    rankings = rank(trials, study=plan.study, also=ALSO_RANKED, usable=judged)
+    metrics = (accuracy_metric(trials), "indiscernibility_val")
+    rankings = rank(trials, study=plan.study, metrics=metrics, also=ALSO_RANKED, usable=judged)
     table = store.scan("rankings").filter(pl.col("study") == plan.study).collect()
     return Results(
         units=units,
@@ -58,6 +59,15 @@ def read_results(plan: StoredPlan, store: Store) -> Results:
         attacks=_attacks(plan, store),
         definitions=frame(),
     )
+
+
+def accuracy_metric(trials: pl.DataFrame) -> str:
+    """Return the gap by which methods are ranked, as in the report.
+
+    Retention deviation divides by retrain's accuracy, so it is undefined where that is 0 (a forgotten class).
+    """
+    undefined = trials.filter(pl.col("flag").str.contains("accuracy_forget is 0", literal=True))
+    return "retention_deviation" if undefined.is_empty() else "gap_to_retrain"
 
 
 def _of_units(store: Store, table: str, units: Iterable[PlannedUnit]) -> pl.DataFrame:

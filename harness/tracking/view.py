@@ -14,6 +14,7 @@ from harness.tracking.plan import StoredPlan
 COLUMNS = (
     "rank.overall",
     "retention_deviation",
+    "gap_to_retrain",
     "indiscernibility_val",
     "population_mia_val",
     "accuracy_test",

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness import registry
-from harness.contracts.architecture import ArchitectureSpec
-from harness.contracts.catalog import ARCHITECTURES, DATASETS
-from harness.contracts.dataset import DatasetSpec, Images
+from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
+from harness.contracts.dataset import DATASETS, DatasetSpec, Images
 from harness.contracts.parts import Part
 from harness.engine.data import DeviceData
 from harness.engine.models import build

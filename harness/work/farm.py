@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness import registry
-from harness.contracts.catalog import METHODS
+from harness.contracts.method import METHODS
 from harness.contracts.parts import FORGET, RETAIN, VAL
 from harness.contracts.view import View
 from harness.engine.data import PartSamples

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness import registry
 from harness.attacks import AttackError, loss_from_phi, population_mia
-from harness.contracts.catalog import METHODS
+from harness.contracts.method import METHODS
 from harness.contracts.parts import FORGET, RETAIN, TEST, VAL
 from harness.contracts.view import View
 from harness.engine.data import PartSamples

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts.catalog import METHODS
+from harness.contracts.method import METHODS
 from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
 from harness.unit import Kind, Unit
 from harness.work.bench import Workbench
 from harness.work.kinds import Outcome, Signal
+
+TRACEBACK_CHARACTERS = 20_000
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -84,7 +86,7 @@ def failure_rows(attempt: Attempt, error: BaseException) -> Rows:
         "phase": attempt.phase,
         "exception": type(error).__name__,
         "message": _storable(_message(error))[:2000],
-        "traceback": _storable("".join(traceback.format_tb(error.__traceback__)))[-20000:],
+        "traceback": _traceback(error),
         "device_memory": peak_memory(attempt.bench.device),
         "host": socket.gethostname(),
         "started": attempt.started,
@@ -97,6 +99,12 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "the exception cannot say what is wrong: its own __str__ failed"
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the frames of an exception and of its causes; the middle of a long one is left out, with long messages."""
+    text, most = _storable("".join(traceback.format_exception(error))), TRACEBACK_CHARACTERS // 2
+    return text if len(text) <= 2 * most else f"{text[:most]}\n[...]\n{text[-most:]}"
 
 
 def _storable(text: str) -> str:

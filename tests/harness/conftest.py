@@ -41,7 +41,7 @@ def own(finished: Path, tmp_path: Path) -> Path:
 def declaring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test declares as a method is forgotten when the test ends."""
     from harness import registry
-    from harness.contracts.catalog import METHODS
+    from harness.contracts.method import METHODS
 
     registry.load()
     monkeypatch.setattr(METHODS, "_specs", dict(METHODS._specs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny_study
 
-MODERATE = {"methods": ["finetune", "ct", "msg"], "seeds": 8, "measures": ["accuracy"], "farm": None}
+MODERATE = {"methods": ["finetune", "ct", "msg"], "seeds": 12, "measures": ["accuracy"], "farm": None}
 
 
 def wait_for_commits(process: subprocess.Popen[str], root: Path, count: int) -> set[str]:
@@ -25,10 +26,15 @@ def wait_for_commits(process: subprocess.Popen[str], root: Path, count: int) -> 
 
 
 @pytest.mark.usefixtures("without_mlflow")
-def test_an_interrupted_run_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_run_refuses_a_second_one_and_when_interrupted_keeps_what_is_finished(tmp_path: Path) -> None:
     study, root = tiny_study.write_study(tmp_path, **MODERATE), tmp_path / "runs"  # type: ignore[arg-type]
     process = tiny_study.start("run", study, "--root", root, "--local")
     finished = wait_for_commits(process, root, 3)
+    second = tiny_study.harness("run", study, "--root", root, "--local")
+    assert (second.code, second.out, len(second.lines)) == (2, "", 1)
+    assert f"is being run by pid {process.pid} on " in second.err
+    (status,) = json.loads(tiny_study.harness("status", "--root", root, "--json").out)
+    assert status["running"].startswith(f"pid {process.pid} on ")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")

@@ -370,7 +370,7 @@ def test_the_exit_code_is_that_of_the_job(details: Mapping[str, Any], code: int)
 
 def test_a_job_that_never_ran_says_why() -> None:
     details = {"driver_exit_code": None, "status": "FAILED", "message": "setup failed\nTraceback\nno room"}
-    with pytest.raises(JobFailed, match="raysubmit_x did not run: setup failed ... no room"):
+    with pytest.raises(JobFailed, match=r"raysubmit_x did not run: setup failed \.\.\. no room"):
         _follow(Dashboard(details=details))
 
 

@@ -6,16 +6,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from polars.testing import assert_frame_equal
+
 from harness.store import Store
 from harness.tracking import sync_stored
 from harness.tracking.address import Address
 from harness.tracking.numbers import attack_name
+from harness.tracking.plan import StoredPlan
+from harness.tracking.results import read_results
 
 
 def test_a_real_study_is_tracked(own: Path, empty_database: Path, tracked: Any) -> None:
     shutil.copy(empty_database, own / "mlflow.db")
     store = Store.open(str(own))
     (report,) = sync_stored(store)
+    results = read_results(StoredPlan.of(store.read_plan(report.plan)), store)
+    assert results.is_reported
+    key = ["group", "metric", "method", "config"]
+    assert_frame_equal(results.rankings.sort(key), store.scan("rankings").collect().sort(key))
     real = type(tracked)(Address(f"sqlite:///{own}/mlflow.db", None))
     assert set(real.children) == {"original", "retrain", "finetune", "ct"}
     assert report.created == len(real.runs) == 5
