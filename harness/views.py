@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from harness.audit import attack_rows
+from harness.audit import attack_rows, roc_curves
 from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError
 from harness.frames import of_units, trials
@@ -103,6 +103,8 @@ def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFram
         definitions=definitions(),
         units=of_units(store, "units", plan.units),
     )
+    if study.farm is not None:
+        data = replace(data, roc=roc_curves(plan.units, store))
     return write_report(data, Path(store.report_path(study.name)))
 
 

@@ -49,21 +49,22 @@ def command(
     root = shared_root(root)
     run.make_context("harness run", [study, *run_options])
     job = submit(study, address, root, plugins=plugin, data=data, options=run_options)
-    click.echo(f"job {job.id} at {job.address}")
-    if not follow:
-        click.echo(_how_to_look(job, root), err=True)
-        return
-    sys.exit(_follow(job, root))
+    sys.exit(_look(job, root, follow))
 
 
-def _follow(job: Job, root: str) -> int:
+def _look(job: Job, root: str, to_the_end: bool) -> int:
+    """Name the job and, if asked to, follow it to its end; return the exit code. Once sent, Ctrl-C only detaches."""
     from harness.schedule.submit import follow
 
     try:
-        return follow(job, partial(click.echo, nl=False))
+        click.echo(f"job {job.id} at {job.address}")
+        if to_the_end:
+            return follow(job, partial(click.echo, nl=False))
     except KeyboardInterrupt:
         click.echo(f"\ndetached; the job goes on\n{_how_to_look(job, root)}", err=True)
         return INTERRUPTED
+    click.echo(_how_to_look(job, root), err=True)
+    return 0
 
 
 def _how_to_look(job: Job, root: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.report.contrast import contrast_figure
 from harness.report.curves import curves_figure
 from harness.report.data import ReportData
 from harness.report.forest import forest_figure
@@ -11,6 +12,7 @@ from harness.report.tradeoff import tradeoff_figure
 
 __all__ = [
     "ReportData",
+    "contrast_figure",
     "curves_figure",
     "forest_figure",
     "ranking_figure",

@@ -43,6 +43,11 @@ class Context:
         return defined(merge_searches(self.data.attacks), self.meanings)
 
     @cached_property
+    def roc(self) -> pl.DataFrame:
+        """The curves of the audit."""
+        return merge_searches(self.data.roc)
+
+    @cached_property
     def roster(self) -> Roster:
         """Everybody in the study."""
         return make_roster(self.data.rankings, self.data.trials, self.attacks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -12,12 +12,18 @@ from harness.metrics import CELL
 Cell = tuple[str, str, str]
 
 
+def _no_roc() -> pl.DataFrame:
+    names = ("dataset", "architecture", "method", "config", "pool", "null")
+    rates = ("fpr", "tpr", "low", "high")
+    return pl.DataFrame(schema=dict.fromkeys(names, pl.String) | dict.fromkeys(rates, pl.Float64))
+
+
 @dataclass(frozen=True)
 class ReportData:
     """Everything that the page of one study shows.
 
-    `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`;
-    the others are the tables of the same name, cut to the study. Any of them may be empty. `title_line` says
+    `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`,
+    `roc` that of `harness.audit.roc_curves`; the others are the tables of the same name, cut to the study. Any of them may be empty. `title_line` says
     in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`).
     """
 
@@ -31,6 +37,7 @@ class ReportData:
     attacks: pl.DataFrame
     definitions: pl.DataFrame
     units: pl.DataFrame
+    roc: pl.DataFrame = field(default_factory=_no_roc)
 
 
 def finite(frame: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from harness.report.meanings import undefined
 from harness.report.numbers import several
 from harness.report.provenance import provenance
 from harness.report.ranks import ranking_panels
+from harness.report.roc import roc_panels
 from harness.report.roster import printable
 from harness.report.values import rank_tables, ranking_table
 from harness.report.views import CURVES, View
@@ -25,6 +26,11 @@ AUDIT = (
     "Each mark is the AUC of the strongest attacker that was tried, the bar its 95 % interval; the dashed "
     "line is what guessing gives. Null O: against images that were never in; null R: against models that "
     "were retrained without them."
+)
+ROC = (
+    "True-positive rate against false-positive rate of U-LiRA (level L2), both on logarithmic scales: the upper left "
+    "corner is a perfect attack; on the dashed diagonal the attack guesses; the band is the 95 % jackknife interval. "
+    "A line begins at the lowest rate at which one false positive is expected; rates below 0.001 lie on the edge."
 )
 
 
@@ -96,7 +102,8 @@ def _audit(context: Context) -> Section:
     if attacks.is_empty():
         return Section("Audit", "audit", [NO_AUDIT])
     panels = audit_panels(attacks, context.meanings, context.roster)
-    pictures = [context.picture(panels, AUDIT)] if panels else []
+    curves = roc_panels(context.roc, attacks, context.roster)
+    pictures = [context.picture(drawn, words) for drawn, words in ((panels, AUDIT), (curves, ROC)) if drawn]
     sentences = [note] if (note := audit_note(verdicts(attacks, context.roster))) else []
     return Section("Audit", "audit", sentences, [*pictures, audit_table(attacks, context.meanings, context.roster)])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from harness.report.palette import INK, RULE
+from harness.report.palette import GROUND, INK, RULE
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -29,6 +29,9 @@ EMPTY = 72.0
 """Width and height of a figure without panels: it can be saved all the same."""
 
 TEXT = 11.5
+FONT = "DejaVu Sans"
+"""What matplotlib draws with; SVG takes the font of the page or of the reader."""
+
 _WIDTH_OF_LETTER = 0.6
 _HAIR = 0.01
 
@@ -72,6 +75,12 @@ class Sheet:
         (x0, y0), (x1, y1) = top_left, bottom_right
         self._add(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor=colour, edgecolor="none"))
 
+    def area(self, outline: Sequence[Point], colour: str, opacity: float) -> None:
+        """Fill an outline so that what lies below shows through."""
+        from matplotlib.patches import Polygon
+
+        self._add(Polygon(outline, facecolor=colour, edgecolor="none", alpha=opacity))
+
     def dots(self, points: Sequence[Point], size: float, colour: str) -> None:
         """Draw dots, all of them as one path: lines of no length with round ends."""
         from matplotlib.patches import PathPatch
@@ -90,15 +99,16 @@ class Sheet:
         marker: str = "o",
         size: float = 7.0,
         colour: str = INK.light,
+        hollow: bool = False,
     ) -> None:
-        """Draw the same mark at every point; `size` is its diameter."""
+        """Draw the same mark at every point; `size` is its diameter, `hollow` leaves only its outline."""
         from matplotlib.lines import Line2D
 
         if not points:
             return
         xs, ys = zip(*points, strict=True)
         line = Line2D(xs, ys, linestyle="none", marker=marker, markersize=size, color=colour)
-        line.set(markerfacecolor=colour, markeredgewidth=0.0)
+        line.set(markerfacecolor=GROUND.light if hollow else colour, markeredgewidth=1.6 if hollow else 0.0)
         self._add(line)
 
     def text(
@@ -120,7 +130,7 @@ class Sheet:
             va="baseline",
             fontweight="bold" if bold else "normal",
         )
-        written.set(transform=self._transform, fontfamily="DejaVu Sans", parse_math=False, usetex=False)
+        written.set(transform=self._transform, fontfamily=FONT, parse_math=False, usetex=False)
 
     def _add(self, artist: Artist) -> None:
         artist.set_transform(self._transform)

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 from markupsafe import Markup, escape
 
 from harness.report.palette import COLOURS
+from harness.report.sheet import FONT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +83,13 @@ class Inliner:
         return f' class="{self._classes.setdefault(style, f"s{len(self._classes)}")}"' if style else ""
 
 
-def _svg_text(figure: Figure) -> str:
+def standalone(figure: Figure, title: str) -> str:
+    """Return the figure as an SVG file: sizes in pixels, text as text in the reader's sans-serif font."""
+    text = _svg_text(figure, title).replace(f"'{FONT}'", "sans-serif")
+    return re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2px"', text, count=2)
+
+
+def _svg_text(figure: Figure, title: str = "") -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -90,7 +97,8 @@ def _svg_text(figure: Figure) -> str:
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         # The reader's fonts draw the text; it does not matter what matplotlib's own lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None})  # type: ignore[no-untyped-call]
+        metadata = {"Date": None} | ({"Title": title} if title else {})
+        FigureCanvasSVG(figure).print_svg(target, metadata=metadata)  # type: ignore[no-untyped-call]
     return target.getvalue()
 
 

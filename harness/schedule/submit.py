@@ -91,17 +91,24 @@ def submit(
         raise InvalidJob(f"data folder {data!r} is relative; the head node reads it: give its absolute path there")
     registry.load(tuple(plugins))
     load_study(study)
-    modules = (*dict.fromkeys((*(point.module for point in entry_points(group=registry.ENTRY_POINTS)), *plugins)),)
+    installed = (point.module for point in entry_points(group=registry.ENTRY_POINTS))
+    modules = tuple(dict.fromkeys((*installed, *plugins)))
     file = registry.suites().get(str(study), Path(study))
-    command = ["python", "-m", "harness", "run", f"./{file.name}", *options, "--address", "auto", "--root", root]
-    command += [] if data is None else ["--data", data]
-    command += [part for module in modules for part in ("--plugin", module)]
     with quiet(None), parcel(file, modules) as runtime_env:
         client = _connect(address)
+        command = _command(file.name, root, modules, data, options)
         try:
-            return Job(client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env), address)
+            return Job(client.submit_job(entrypoint=command, runtime_env=runtime_env), address)
         except Exception as error:
             raise NoRay(f"{address} did not take the job: {_reason(error)}") from error
+
+
+def _command(study: str, root: str, modules: Sequence[str], data: str | None, options: Sequence[str]) -> str:
+    """Return what the shell of a job runs, in the folder with the study file."""
+    command = ["python", "-m", "harness", "run", f"./{study}", *options, "--address", "auto", "--root", root]
+    command += [] if data is None else ["--data", data]
+    command += [part for module in modules for part in ("--plugin", module)]
+    return shlex.join(command)
 
 
 def shared_root(root: str | None) -> str:
@@ -160,7 +167,7 @@ def follow(job: Job, write: Callable[[str], object]) -> int:
         return int(code) if code >= 0 else 128 - int(code)
     if details.status == "STOPPED":
         return STOPPED
-    raise JobFailed(f"job {job.id} did not run: {_ends(details.message or 'Ray does not say why')}")
+    raise JobFailed(f"job {job.id} did not run: {_ends(details.message or '')}")
 
 
 async def _tail(client: Any, job: Job, write: Callable[[str], object]) -> None:
@@ -221,7 +228,7 @@ def _connect(address: str) -> Any:
         with environment(RAY_API_SERVER_ADDRESS=address):  # else $RAY_ADDRESS would stand in for ours
             return JobSubmissionClient(address)
     except (HTTPException, ValueError, RuntimeError) as error:
-        raise NoRay(f"no Ray at {address}: what answers is no dashboard of Ray; give http://HOST:8265") from error
+        raise NoRay(f"no Ray at {address}: that is no dashboard of Ray; give http://HOST:8265") from error
     except Exception as error:
         raise NoRay(f"no Ray at {address}: {_reason(error)}") from error
 
@@ -244,7 +251,7 @@ def _reason(error: Exception) -> str:
 
 def _ends(text: str) -> str:
     """Return the first and the last line: what failed, and, after a traceback, why."""
-    lines = text.strip().splitlines()
+    lines = text.strip().splitlines() or ["Ray does not say why"]
     return " ... ".join(_short(line) for line in dict.fromkeys((lines[0], lines[-1])))
 
 

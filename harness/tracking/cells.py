@@ -82,7 +82,7 @@ class CellRuns:
         if cell.is_reference:
             tags["reference"] = "true"
         units = self._units[cell].sort("kind", "seed")
-        unusable = self._judged[cell].filter(~pl.col("usable")).sort("seed")
+        unusable = self._judged[cell].filter(pl.col("reason").str.starts_with("trial ").not_()).sort("seed")
         lines = {
             "failed": facts.failures(units, self._failures[cell]),
             "diverged": _by_seed(units.filter(pl.col("status") == "diverged"), "unit"),

@@ -19,6 +19,8 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # It would announce every experiment and database that it makes, on standard error.
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # It would print the address of every run that ends on a server.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A server that is down would be asked 7 times, 120 s each, while a finished study waits.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

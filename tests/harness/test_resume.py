@@ -56,6 +56,7 @@ def begun(root: Path, plan: Plan) -> dict[str, tuple[datetime, int]]:
     return {row["unit"]: (row["started"], row["attempt"]) for row in units.iter_rows(named=True)}
 
 
+@pytest.mark.timeout(600)  # a dozen processes: their start alone takes minutes on a machine that is busy
 def test_a_study_that_was_killed_ten_times_has_the_tables_of_one_that_was_not(study: Path, tmp_path: Path) -> None:
     plan = make_plan(load_study(study))
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"

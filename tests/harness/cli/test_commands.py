@@ -196,6 +196,14 @@ def test_a_failed_trial_is_told_named_and_shown_with_its_traceback(tmp_path: Pat
     assert (row["done"], row["failed"], row["waiting"]) == (4, 1, 0)
     again = tiny_study.harness("run", study, "--root", root, "--local", "--json")
     assert (again.code, json.loads(again.out)["failed"], json.loads(again.out)["cached"]) == (1, [unit], 4)
+    retried = tiny_study.harness("retry", study, "--failed", "--root", root, "--local", "--json")
+    assert (retried.code, json.loads(retried.out)["ran"]) == (1, {"failed": 1})
+    assert harness.scan("failures", str(root)).collect()["attempt"].sort().to_list() == [1, 2, 3]
+
+
+def test_retry_runs_nothing_where_nothing_failed(tiny: Path, finished: Path) -> None:
+    text = answer("retry", tiny, "--root", finished, "--local")
+    assert text == "no unit of the study has failed and is without a result\n"
 
 
 def test_rank_prints_what_the_tables_hold(tiny: Path, finished: Path) -> None:

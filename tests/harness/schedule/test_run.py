@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +100,17 @@ def misbehaved(
     child = replace(_named(units, "obedient"), seed=1)
     children = [replace(child, needs=(_named(units, method).id,)) for method in ("raises", "hangs")]
     store, traces = Store.open(str(tmp_path_factory.mktemp("unruly")), write=True), _traces()
-    told = run(store, [*units, *children], resources={"cpu": 1, "gpu": 0.25}, time_limit=20.0)
-    left = _traces() - traces
-    return {"units": units, "children": children, "store": store, "told": told, "notes": unruly, "left": left}
+    with redirect_stdout(StringIO()) as printed:
+        told = run(store, [*units, *children], resources={"cpu": 1, "gpu": 0.25}, time_limit=20.0)
+    return {
+        "units": units,
+        "children": children,
+        "store": store,
+        "told": told,
+        "notes": unruly,
+        "traces": _traces() - traces,
+        "printed": printed.getvalue(),
+    }
 
 
 def _traces() -> set[Path]:
@@ -136,8 +146,12 @@ def test_a_hang_and_a_bug_are_final(misbehaved: dict[str, Any]) -> None:
         assert len(list(misbehaved["notes"].glob(f"{method}-*"))) == 1
 
 
+def test_ray_says_nothing_of_the_deaths(misbehaved: dict[str, Any]) -> None:
+    assert misbehaved["printed"] == ""
+
+
 def test_nothing_is_left_behind(misbehaved: dict[str, Any]) -> None:
-    assert not misbehaved["left"]
+    assert not misbehaved["traces"]
     files = [path for path in Path(misbehaved["store"].uri).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".arrow", ".safetensors"}
 

@@ -149,7 +149,8 @@ def known(head: Head, plugins: Path) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def finished_job(sent: Submit, known: Mapping[str, str], study: Path) -> tiny_study.Answer:
-    return tiny_study.script(*sent(study), **known)
+    elsewhere = "http://127.0.0.1:1"  # Ray would prefer it to the address that it is given
+    return tiny_study.script(*sent(study), **known, RAY_ADDRESS=elsewhere)
 
 
 def test_a_job_leaves_the_tables_of_a_run_here(

@@ -135,7 +135,7 @@ def test_the_command_says_what_it_wrote(make_root: Any) -> None:
 
 
 def test_a_server_that_was_down_is_filled_in_later(
-    ui: Ui, make_root: Any, monkeypatch: pytest.MonkeyPatch
+    ui: Ui, make_root: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = make_root(study="later", seeds=(0, 1)).commit()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
@@ -159,6 +159,7 @@ def test_a_server_that_was_down_is_filled_in_later(
     }
     root.commit(root.choose(method="msg"), attempt=2, shift=0.02)
     assert sync(root.document, root.store).updated >= 2
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.browser
