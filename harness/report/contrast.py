@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 USUAL = "population_mia_val"
 TITLE = "What the usual attack sees, and what an audit sees"
-NOTE = "AUC of telling forgotten images from images that were never there, with 95 % intervals"
+NOTE = "Telling forgotten images from unseen ones: accuracy of the usual attack, AUC of U-LiRA, with 95 % intervals"
 GUESSING = 0.5
 
 WIDTH = 832.0
@@ -37,7 +37,7 @@ TEXT, SMALL = 14.0, 12.5
 
 @dataclass(frozen=True)
 class Series:
-    """One attack: its name, its colour and mark, and its AUC of each competitor."""
+    """One attack: its name, its colour and mark, and what it reaches on each competitor."""
 
     name: str
     colour: str
@@ -71,9 +71,9 @@ class Layout:
 def contrast_figure(rankings: pl.DataFrame, attacks: pl.DataFrame) -> Figure:
     """Return the figure of both attacks on each method, in the order of the ranking, on an opaque light ground.
 
-    The usual attack is the population attack on the validation part as `rankings` has it, the audit U-LiRA (level L2,
-    null O; Hayes et al. 2024, arXiv 2403.01218), one mark for each pool in `attacks`. If more than one place was
-    audited there is no one number, and the audit is left out.
+    The usual attack is the population attack on the validation part as `rankings` has it (accuracy; Cadet et al. 2024,
+    arXiv 2410.01276), the audit is U-LiRA (AUC at level L2, null O; Hayes et al. 2024, arXiv 2403.01218), one mark for
+    each pool in `attacks`. If more than one place was audited there is no one number, and the audit is left out.
     """
     rankings, attacks = finite(merge_searches(rankings)), finite(merge_searches(attacks))
     series = _series(rankings, attacks)
@@ -124,7 +124,7 @@ def _draw_key(sheet: Sheet, series: Sequence[Series]) -> None:
     for one in series:
         sheet.marks([(x, 62)], one.marker, 9, one.colour, one.hollow)
         sheet.text((x + 11, 66.5), one.name, one.colour, size=SMALL, bold=True)
-        x += width_of(one.name, SMALL) + 44
+        x += width_of(one.name, SMALL) + 30
 
 
 def _draw_axis(sheet: Sheet, scale: Scale, layout: Layout) -> None:

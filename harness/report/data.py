@@ -23,8 +23,8 @@ class ReportData:
     """Everything that the page of one study shows.
 
     `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`,
-    `roc` that of `harness.audit.roc_curves`; the others are the tables of the same name, cut to the study. Any of them may be empty. `title_line` says
-    in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`).
+    `roc` that of `harness.audit.roc_curves`; the others are the tables of the same name, cut to the study.
+    Any of them may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`).
     """
 
     study: str

@@ -13,7 +13,7 @@ from harness.report.audit import HEADLINE
 from harness.report.numbers import fixed, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
-from harness.report.rows import WIDTH, head
+from harness.report.rows import head
 from harness.report.scales import Scale, spread
 from harness.report.sheet import Panel, Point, Sheet, shortened
 
@@ -21,9 +21,9 @@ LOWEST, NAMED = 0.001, 0.01
 """Lower end of both axes, and the false-positive rate at which the words give each method's rate."""
 
 TICKS = (0.001, 0.01, 0.1, 1.0)
-LEFT, RIGHT, TOP, HEIGHT = 138.0, 304.0, 42.0, 214.0
-TEXT, LINE, FOOT = 10.5, 13.0, 36.0
-OPACITY = 0.13
+WIDTH, LEFT, RIGHT, TOP, HEIGHT = 430.0, 176.0, 396.0, 42.0, 236.0
+TEXT, LINE, FOOT = 11.0, 14.0, 38.0
+OPACITY = 0.09
 
 _PLACE = ("dataset", "architecture")
 _PANEL = (*_PLACE, "pool", "null")
@@ -107,7 +107,7 @@ def _panel(title: str, curves: Sequence[Roc]) -> Panel:
 
 
 def _draw(sheet: Sheet, title: str, curves: Sequence[Roc], axes: Axes) -> None:
-    head(sheet, title, "", "true-positive rate, best at the diagonal")
+    head(sheet, title, "", "true-positive rate, best on the diagonal")
     _draw_axes(sheet, axes)
     for one in curves:
         upper = [axes(fpr, high) for fpr, _, high in one.band]
@@ -142,10 +142,14 @@ def _name_lines(sheet: Sheet, curves: Sequence[Roc], axes: Axes) -> None:
 
 
 def _kept_inside(places: Sequence[float], bottom: float) -> list[float]:
-    """Return places spread by a line each, none below the bottom of the plot."""
+    """Return places spread by a line each, between the top and the bottom of the plot."""
     result = spread(places, LINE)
-    limit = bottom
-    for at in sorted(range(len(result)), key=lambda at: -result[at]):
-        result[at] = min(result[at], limit)
-        limit = result[at] - LINE
+    order = sorted(range(len(result)), key=lambda at: result[at])
+    highest, lowest = TOP, bottom
+    for at in order:
+        result[at] = max(result[at], highest)
+        highest = result[at] + LINE
+    for at in reversed(order):
+        result[at] = min(result[at], lowest)
+        lowest = result[at] - LINE
     return result

@@ -103,7 +103,8 @@ def _audit(context: Context) -> Section:
         return Section("Audit", "audit", [NO_AUDIT])
     panels = audit_panels(attacks, context.meanings, context.roster)
     curves = roc_panels(context.roc, attacks, context.roster)
-    pictures = [context.picture(drawn, words) for drawn, words in ((panels, AUDIT), (curves, ROC)) if drawn]
+    pictures = [context.picture(panels, AUDIT)] if panels else []
+    pictures += [context.picture(curves, ROC, "pairs")] if curves else []
     sentences = [note] if (note := audit_note(verdicts(attacks, context.roster))) else []
     return Section("Audit", "audit", sentences, [*pictures, audit_table(attacks, context.meanings, context.roster)])
 

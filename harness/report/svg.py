@@ -97,7 +97,8 @@ def _svg_text(figure: Figure, title: str = "") -> str:
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         # The reader's fonts draw the text; it does not matter what matplotlib's own lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-        metadata = {"Date": None} | ({"Title": title} if title else {})
+        about = {"Title": title} if title else {}
+        metadata = {**about, "Date": None, "Creator": None}
         FigureCanvasSVG(figure).print_svg(target, metadata=metadata)  # type: ignore[no-untyped-call]
     return target.getvalue()
 

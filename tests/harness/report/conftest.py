@@ -217,7 +217,19 @@ def audited(data: ReportData, methods: Sequence[str] = METHODS) -> ReportData:
                     "flags": "",
                 }
             )
-    return dataclasses.replace(data, attacks=pl.DataFrame(rows, schema=polars_schema("attacks")))
+    attacks = pl.DataFrame(rows, schema=polars_schema("attacks"))
+    return dataclasses.replace(data, attacks=attacks, roc=_roc(attacks, data.roc))
+
+
+def _roc(attacks: pl.DataFrame, empty: pl.DataFrame) -> pl.DataFrame:
+    """Return the curves tpr = fpr ** power that have the AUC of the audit: 1 / (power + 1)."""
+    rows: Rows = []
+    for row in attacks.filter(pl.col("level") == "L2", pl.col("metric") == "auc").iter_rows(named=True):
+        for fpr in np.logspace(-3, 0, 16)[:-1]:
+            tpr = float(fpr ** (1 / row["value"] - 1))
+            interval = {"low": tpr / 2, "high": min(1.0, 1.5 * tpr)}
+            rows.append({name: row.get(name) for name in empty.columns} | {"fpr": float(fpr), "tpr": tpr} | interval)
+    return pl.DataFrame(rows, schema=empty.schema)
 
 
 @dataclass

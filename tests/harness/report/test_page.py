@@ -190,7 +190,7 @@ def test_the_page_can_be_read_without_seeing_it(page: Any) -> None:
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
     for figure in page.named("figure"):
-        assert figure.attributes["class"] in ("panels", "small", "single")
+        assert figure.attributes["class"] in ("panels", "small", "single", "pairs")
 
 
 def test_the_same_data_give_the_same_bytes(make: Callable[..., ReportData]) -> None:

@@ -27,7 +27,7 @@ from harness.schedule.submit import STOPPED, InvalidJob, Job, JobFailed, follow,
 from harness.store import Store
 
 BIN = Path(sys.executable).parent
-START_SECONDS, END_SECONDS = 120, 60
+START_SECONDS, END_SECONDS = 180, 180  # of a busy machine
 PLUGIN = '''
 import harness
 from harness.contracts import RETAIN, method
