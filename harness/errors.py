@@ -10,6 +10,11 @@ class HarnessError(Exception):
     """A question or an environment that cannot be served; the command line prints it and exits with 2."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line, or its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known name, else the known names themselves."""
     names = sorted(known)

@@ -9,7 +9,9 @@ retrain for every image of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -42,6 +44,11 @@ class FarmRef:
 
     pools: tuple[PoolSpec, ...]
     seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Tells farms of one root apart: the first 8 hex digits of a hash of pools and seed."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.interrupt import draining
 from harness.unit import KeepModels, Unit
 from harness.work import Workbench, perform
 from harness.work.unit import Status
 
-DRAIN_SECONDS = 5.0
-
 
 class TimeLimit(Exception):
     """A unit took longer than its limit."""
-
-
-class Draining:
-    """What a first Ctrl-C asks for: finish the unit at hand if it takes no more than five seconds, then stop."""
-
-    def __init__(self) -> None:
-        self.asked = False
 
 
 Report = Callable[[Unit, Status, float], None]
@@ -46,16 +38,16 @@ def run_units(
     KeyboardInterrupt after a Ctrl-C, once everything finished is committed.
     """
     lost: set[str] = set()
-    with _interruptible() as draining:
+    with draining() as state:
         for unit in units:
-            if draining.asked:
+            if state.asked:
                 raise KeyboardInterrupt
             if lost.intersection(unit.needs):
                 lost.add(unit.id)
                 continue
             begun = time.perf_counter()
-            with _limited(time_limit):
-                status = perform(unit, bench, attempts.get(unit.id, 0) + 1, keep_models)
+            limit = _limited(time_limit)
+            status = perform(unit, bench, attempts.get(unit.id, 0) + 1, keep_models, limit)
             if status == "failed":
                 lost.add(unit.id)
             report(unit, status, time.perf_counter() - begun)
@@ -78,29 +70,3 @@ def _limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Draining]:
-    draining = Draining()
-    if threading.current_thread() is not threading.main_thread():
-        yield draining
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if draining.asked:
-            raise KeyboardInterrupt
-        draining.asked = True
-        again = threading.Timer(DRAIN_SECONDS, signal.raise_signal, [signal.SIGINT])
-        again.daemon = True
-        again.start()
-        timers.append(again)
-
-    timers: list[threading.Timer] = []
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield draining
-    finally:
-        for timer in timers:
-            timer.cancel()
-        signal.signal(signal.SIGINT, before)

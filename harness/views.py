@@ -10,7 +10,7 @@ import polars as pl
 
 from harness.audit import attack_rows, roc_curves
 from harness.contracts.dataset import DATASETS
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.metrics import usable
@@ -39,11 +39,10 @@ def refuse_empty(plan: Plan, store: Store) -> None:
 
 @dataclass(frozen=True)
 class Written:
-    """Where the views of a study are: its report, and MLflow; `mlflow_missing` says why MLflow is not up to date."""
+    """Where the report of a study is (None: it could not be written), and in one line each what could not be done."""
 
-    report: Path
-    mlflow: str = ""
-    mlflow_missing: str = ""
+    report: Path | None
+    missing: tuple[str, ...] = ()
 
 
 def rebuild(plan: Plan, store: Store) -> Written:
@@ -54,11 +53,17 @@ def rebuild(plan: Plan, store: Store) -> Written:
         store.replace("attacks", attacks(plan, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
-    page = report(plan, store, values, ranked)
+    page, missing = None, []
+    # Views can be made again at any time: one that fails must not cost the screen of a finished run.
     try:
-        return Written(page, sync(plan, store).uri)
-    except TrackingUnavailable as error:  # a view: it can be filled in at any time
-        return Written(page, mlflow_missing=str(error))
+        page = report(plan, store, values, ranked)
+    except Exception as error:
+        missing.append(f"the report could not be written: {one_line(error)}; try: harness report {plan.study.name}")
+    try:
+        sync(plan, store)
+    except TrackingUnavailable as error:
+        missing.append(f"MLflow is not up to date: {error}")
+    return Written(page, tuple(missing))
 
 
 def rankings(plan: Plan, store: Store) -> pl.DataFrame:
@@ -112,12 +117,14 @@ def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:
     """Write the `pools` table: with `signals`, all that an outside auditor needs."""
     shadows = {unit.dataset.label: unit for unit in plan.units.values() if unit.kind == Kind.SHADOW}
     for dataset, unit in shadows.items():
+        assert unit.farm is not None
         audited = bench.audited(unit)
         labels = bench.dataset(unit.dataset).labels[audited.train]
         for name, pool in audited.pools.items():
             rows = pl.DataFrame(
                 {
                     "dataset": dataset,
+                    "farm": unit.farm.digest,
                     "pool": name,
                     "index": audited.train[pool.positions],
                     "label": labels[pool.positions],
@@ -125,7 +132,7 @@ def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:
                     "kind": pool.spec.labels,
                 }
             )
-            store.replace("pools", rows, {"dataset": dataset, "pool": name})
+            store.replace("pools", rows, {"dataset": dataset, "farm": unit.farm.digest, "pool": name})
 
 
 def title_line(plan: Plan) -> str:

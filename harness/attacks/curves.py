@@ -101,9 +101,7 @@ def _count_above(ordered: Floats, threshold: float) -> int:
     return ordered.size - int(np.searchsorted(ordered, threshold, side="right"))
 
 
-def roc_points(
-    positives: npt.ArrayLike, negatives: npt.ArrayLike, points: int = 200
-) -> tuple[Floats, Floats]:
+def roc_points(positives: npt.ArrayLike, negatives: npt.ArrayLike, points: int = 200) -> tuple[Floats, Floats]:
     """Return (fpr, tpr) for plotting on logarithmic axes: realised operating points from 1/n0 up to 1.
 
     Args:

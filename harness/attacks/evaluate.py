@@ -239,9 +239,7 @@ def _with_operating_point(result: Result, point: OperatingPoint | None) -> Resul
     if point is None:
         return result
     flags = (*result.flags, "insufficient_negatives") if point.insufficient else result.flags
-    return replace(
-        result, realised_fpr=point.realised_fpr, false_positives=point.false_positives, flags=flags
-    )
+    return replace(result, realised_fpr=point.realised_fpr, false_positives=point.false_positives, flags=flags)
 
 
 def _statistics(samples: Samples, fprs: Sequence[float]) -> list[float]:

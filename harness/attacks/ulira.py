@@ -187,9 +187,7 @@ def _prepare(
 def _cluster_sums(y: Floats, u: Bools, o: Bools, code: Integers) -> Floats:
     order = np.argsort(code, kind="stable")
     starts = np.searchsorted(code[order], np.arange(code.max(initial=-1) + 1))
-    sums = [
-        [np.add.reduceat((world * y**power)[order], starts, axis=0) for power in range(3)] for world in (u, o)
-    ]
+    sums = [[np.add.reduceat((world * y**power)[order], starts, axis=0) for power in range(3)] for world in (u, o)]
     return np.array(sums, dtype=np.float64)
 
 

@@ -10,6 +10,7 @@ from harness.cli import options
 @click.command()
 @options.study
 @options.root
+@options.plugin
 @click.option("--metric", default="auc", show_default=True, help="auc, tpr@0.01, tpr@0.001 or bacc@0.")
 @options.as_json
 def command(study: str, root: str | None, metric: str, as_json: bool) -> None:

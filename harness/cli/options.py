@@ -13,6 +13,18 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 study = click.argument("study")
 data = click.option("--data", metavar="FOLDER", help="Official files of the data sets.  [$HARNESS_DATA or data]")
 
+
+def _load(context: click.Context, parameter: click.Parameter, modules: tuple[str, ...]) -> tuple[str, ...]:
+    from harness import registry
+
+    registry.load(modules)
+    return modules
+
+
+plugin = click.option(
+    "--plugin", multiple=True, metavar="MODULE", callback=_load, expose_value=False, help="A module with more tasks."
+)
+
 _PLACEMENT = (
     data,
     click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, or auto."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.study
 @options.root
+@options.plugin
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers that share the time."
 )

@@ -10,6 +10,7 @@ from harness.cli import options
 @click.command()
 @options.study
 @options.root
+@options.plugin
 @options.as_json
 def command(study: str, root: str | None, as_json: bool) -> None:
     """Rank the methods of STUDY from what its tables hold now; runs nothing.

@@ -10,6 +10,7 @@ from harness.cli import options
 @click.command()
 @options.study
 @options.root
+@options.plugin
 def command(study: str, root: str | None) -> None:
     """Write the report of STUDY as one self-contained HTML page and print where it is.
 
@@ -23,4 +24,5 @@ def command(study: str, root: str | None) -> None:
 
     plan = make_plan(load_study(study))
     refuse_empty(plan, Store.open(root))
-    click.echo(rebuild(plan, Store.open(root, write=True)).report)
+    written = rebuild(plan, Store.open(root, write=True))
+    click.echo("\n".join([*map(str, filter(None, [written.report])), *written.missing]))

@@ -153,8 +153,8 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
         remarks.append(f"failed: {unit}   harness show {unit.id}")
     if len(summary.failed) > FAILURES:
         remarks.append(f'and {len(summary.failed) - FAILURES} more: harness query "select unit, message from failures"')
-    if summary.views and summary.views.mlflow_missing:
-        remarks.append(f"mlflow is not up to date: {summary.views.mlflow_missing}")
+    if summary.views:
+        remarks += summary.views.missing
     if summary.not_tried:
         remarks.append(f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on")
     return remarks

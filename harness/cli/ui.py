@@ -9,9 +9,7 @@ from harness.cli import options
 
 @click.command()
 @options.root
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on."
-)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def command(root: str | None, port: int, host: str) -> None:
     """Bring MLflow up to date with every study of a root, and serve its web interface until Ctrl-C.

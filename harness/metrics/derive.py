@@ -82,9 +82,7 @@ def _trials(units: pl.DataFrame) -> pl.DataFrame:
 def _refuse_repeats(rows: pl.DataFrame, key: Sequence[str]) -> None:
     repeated = rows.filter(rows.select(key).is_duplicated())
     if repeated.height:
-        first = ", ".join(
-            f"{name} {value}" for name, value in zip(key, repeated.select(key).row(0), strict=True)
-        )
+        first = ", ".join(f"{name} {value}" for name, value in zip(key, repeated.select(key).row(0), strict=True))
         raise RepeatedRows(f"{repeated.height} rows repeat a key ({first}); pass each unit of one study once")
 
 

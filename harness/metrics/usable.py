@@ -27,9 +27,7 @@ def usable(values: pl.DataFrame, classes: Mapping[str, int]) -> pl.DataFrame:
     """
     for dataset in values["dataset"].unique().sort():
         if dataset not in classes:
-            raise UnknownClassCount(
-                f"classes of data set {dataset!r} not given{did_you_mean(dataset, classes)}"
-            )
+            raise UnknownClassCount(f"classes of data set {dataset!r} not given{did_you_mean(dataset, classes)}")
     count = pl.col("dataset").replace_strict(classes, return_dtype=pl.Float64)
     reasons = values.with_columns(threshold=CHANCE_FACTOR / count).group_by(TRIAL).agg(reason=_reason())
     return reasons.select(*TRIAL, pl.col("reason").is_null().alias("usable"), "reason").sort(TRIAL)

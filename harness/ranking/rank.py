@@ -105,15 +105,12 @@ def rank(
     return pl.concat(tables).select(pl.lit(study).alias("study"), pl.all()).cast(SCHEMA)
 
 
-def _rank_group(
-    part: Panel, combined: Sequence[str], rule: FailedRule, draws: int, seed: int
-) -> pl.DataFrame:
+def _rank_group(part: Panel, combined: Sequence[str], rule: FailedRule, draws: int, seed: int) -> pl.DataFrame:
     resampled = resample(part.grid, draws=draws, seed=seed)
     failed = part.failed(rule)
     ranked = ~(failed | part.references)
     standings = {
-        metric: standing(np.where(ranked, losses, np.nan), resampled)
-        for metric, losses in part.losses.items()
+        metric: standing(np.where(ranked, losses, np.nan), resampled) for metric, losses in part.losses.items()
     }
     overall = mean_rank([standings[metric] for metric in combined])
     tables = [_table(part, OVERALL, overall, failed, _overall_columns(part, combined, overall))]
@@ -167,6 +164,4 @@ def _table(part: Panel, metric: str, own: Standing, failed: Bools, columns: Colu
         },
         schema={name: kind for name, kind in SCHEMA.items() if name != "study"} | {"tie_group": pl.Float64()},
     )
-    return table.with_columns(pl.col(pl.Float64).fill_nan(None)).sort(
-        "rank", "method", "config", nulls_last=True
-    )
+    return table.with_columns(pl.col(pl.Float64).fill_nan(None)).sort("rank", "method", "config", nulls_last=True)

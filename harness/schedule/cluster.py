@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 from harness.schedule.environment import environment
 from harness.schedule.quiet import quiet, standard_error
 from harness.schedule.scratch import temporary_folder
@@ -111,7 +111,7 @@ def _resolved(address: str) -> str:
         host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise NoRay(f"no Ray at {address}: {_one_line(error)}") from error
+        raise NoRay(f"no Ray at {address}: {one_line(error)}") from error
     return str(found)
 
 
@@ -133,14 +133,10 @@ def _initialise(arguments: dict[str, Any], logger: logging.Logger) -> None:
 def _reason(written: str, error: Exception) -> str:
     if "Unauthenticated" in written:
         return "its token is another one; put it into RAY_AUTH_TOKEN, or its file into RAY_AUTH_TOKEN_PATH"
-    return _one_line(error)
+    return one_line(error)
 
 
 def _shutdown() -> None:
     import ray
 
     ray.shutdown()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,11 +10,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from harness.interrupt import Draining
 from harness.schedule.backlog import Suggestion
 from harness.schedule.bundles import Bundles
 from harness.schedule.demand import Demand
 from harness.schedule.endings import End
-from harness.schedule.interrupt import Draining
 from harness.schedule.performer import Job, Performer, configuration
 
 WAIT_SECONDS = 0.2

@@ -23,9 +23,8 @@ from harness.errors import HarnessError
 from harness.schedule.deaths import Death, trace_path
 from harness.schedule.demand import Demand
 from harness.schedule.noted import NotedStore
-from harness.schedule.warm import warm_up
 from harness.store import Store
-from harness.unit import KeepModels, Kind, Unit
+from harness.unit import KeepModels, Unit
 from harness.work import Workbench, perform
 
 
@@ -58,7 +57,6 @@ class Performer:
         # What Ray's object store maps is read-only, which torch cannot express. Nothing writes to data sets.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self._job, self._unfit = job, ""
-        self._warm: set[tuple[str, str, str]] = set()
         try:
             registry.load(job.plugins)
             self._store = Store.open(job.root, write=True)
@@ -79,19 +77,11 @@ class Performer:
         self._bench.store = store = NotedStore(self._store, share=config["gpu"] or 1.0)
         try:
             with _watched(trace_path(self._job.token, unit.id, attempt), self._job.time_limit):
-                self._warm_up(unit)
                 status = perform(unit, self._bench, attempt, self._job.keep_models)
         except BaseException as error:  # a method's KeyboardInterrupt, or a store that takes no failure
             why = Death(type(error).__name__, str(error)[:2000], traceback.format_exc())
             return {"status": "failed", "uncommitted": asdict(why)}
         return {"status": status, "out_of_memory": store.out_of_memory}
-
-    def _warm_up(self, unit: Unit) -> None:
-        key = (unit.dataset.label, unit.architecture.name, unit.recipe.precision)
-        if unit.kind == Kind.TIMING and key not in self._warm:
-            with suppress(Exception):  # the unit itself will fail in the same way, and say so
-                warm_up(unit, self._bench)
-            self._warm.add(key)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.interrupt import Draining, draining
 from harness.schedule.backlog import Backlog, Stage
 from harness.schedule.bundles import Bundles
 from harness.schedule.cluster import Session
 from harness.schedule.deaths import Death, collect_trace, death, drop_traces
 from harness.schedule.demand import Demand, NoRoom, demand_of, slots
 from harness.schedule.endings import Endings, Report
-from harness.schedule.interrupt import Draining, draining
 
 if TYPE_CHECKING:
     from harness.schedule.performer import Job

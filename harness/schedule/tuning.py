@@ -13,11 +13,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from harness.interrupt import Draining
 from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.schedule.demand import Demand
 from harness.schedule.endings import End
 from harness.schedule.environment import environment
-from harness.schedule.interrupt import Draining
 from harness.schedule.performer import Job, configuration
 from harness.schedule.scratch import discard, temporary_folder
 from harness.schedule.worker import UnitWorker

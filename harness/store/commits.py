@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from harness.errors import one_line
 from harness.store import seal
-from harness.store.errors import InvalidRows, SchemaMismatch, StoreCorrupt, one_line
+from harness.store.errors import InvalidRows, SchemaMismatch, StoreCorrupt
 from harness.store.files import Files
 from harness.store.rows import Row, Rows, to_table
 from harness.store.schemas import COMMITTED, SCHEMAS, is_about_units
@@ -46,9 +47,7 @@ def write(files: Files, unit: str, rows: Rows) -> None:
     """Store the rows of a unit that finished: needs its row in `units`, else a fold would forget it."""
     statuses = [row.get("status") for row in rows.get("units", ())]
     if len(statuses) != 1 or statuses[0] not in FINISHED:
-        raise InvalidRows(
-            f"a commit of {unit} needs one row in units with status done or diverged; got {statuses}"
-        )
+        raise InvalidRows(f"a commit of {unit} needs one row in units with status done or diverged; got {statuses}")
     _write(files, Commit(unit, None), rows)
 
 
@@ -56,9 +55,7 @@ def write_failure(files: Files, unit: str, attempt: int, rows: Rows) -> None:
     """Store the rows of a failed attempt: needs its row in `failures`, else a fold would forget it."""
     attempts = [row.get("attempt") for row in rows.get("failures", ())]
     if attempts != [attempt]:
-        raise InvalidRows(
-            f"a failure of {unit} needs one row in failures with attempt {attempt}; got {attempts}"
-        )
+        raise InvalidRows(f"a failure of {unit} needs one row in failures with attempt {attempt}; got {attempts}")
     if any(row.get("status") != "failed" for row in rows.get("units", ())):
         raise InvalidRows(f"a failure of {unit} takes no row in units with a status other than failed")
     _write(files, Commit(unit, attempt), rows)
@@ -85,9 +82,7 @@ def read(files: Files, commit: Commit, tables: Collection[str] | None = None) ->
         return None
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         where = files.where(commit.path)
-        raise StoreCorrupt(
-            f"{where} is damaged ({one_line(error)}); delete it and its unit runs again"
-        ) from error
+        raise StoreCorrupt(f"{where} is damaged ({one_line(error)}); delete it and its unit runs again") from error
     wanted = [table for table in packed if tables is None or table in tables]
     return {table: _conform(files, commit, table, packed[table]) for table in wanted}
 

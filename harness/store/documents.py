@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from harness.errors import did_you_mean
-from harness.store.errors import StoreCorrupt, StoreError, UnknownPlan, one_line
+from harness.errors import did_you_mean, one_line
+from harness.store.errors import StoreCorrupt, StoreError, UnknownPlan
 from harness.store.files import Files
 
 FOLDER = "studies"

@@ -55,8 +55,3 @@ class LeaseLost(StoreError):
 
 class QueryRefused(StoreError):
     """The statement is not one SELECT over known tables, or it cannot be executed."""
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of `error` on one line (libraries like to write several)."""
-    return " ".join(str(error).split())

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from pyarrow import fs
 
-from harness.store.errors import RootInvalid, RootNotWritable, one_line
+from harness.errors import one_line
+from harness.store.errors import RootInvalid, RootNotWritable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -173,9 +174,7 @@ class Files:
 
     def _refuse_if_read_only(self, path: str) -> None:
         if not self.writable:
-            raise RootNotWritable(
-                f"{self.where(path)}: this root was opened for reading; open it with write=True"
-            )
+            raise RootNotWritable(f"{self.where(path)}: this root was opened for reading; open it with write=True")
 
     def _write_and_rename(self, path: str, data: bytes) -> None:
         target = f"{self.base}/{path}"

@@ -116,9 +116,7 @@ def _read(files: Files, plan_id: str) -> LeaseInfo | None:
     except FileNotFoundError:
         return None
     except (KeyError, ValueError) as error:
-        raise StoreCorrupt(
-            f"{files.where(_path(plan_id))} is damaged; delete it if nothing runs that plan"
-        ) from error
+        raise StoreCorrupt(f"{files.where(_path(plan_id))} is damaged; delete it if nothing runs that plan") from error
 
 
 def _write(files: Files, plan_id: str, info: LeaseInfo) -> None:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.store.errors import ModelCorrupt, ModelMissing, one_line
+from harness.errors import one_line
+from harness.store.errors import ModelCorrupt, ModelMissing
 from harness.store.files import Files
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ def save(files: Files, unit: str, state: Mapping[str, Tensor]) -> str:
     from safetensors.torch import save as encode
 
     # Own memory for each: safetensors refuses tensors that share some, as tied weights do.
-    own = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in state.items()
-    }
+    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     sha256 = digest(own)
     files.write(path_of(unit), encode(own, metadata={"sha256": sha256}))
     return sha256
@@ -58,9 +56,7 @@ def load(files: Files, unit: str, device: str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ModelMissing(f"{where} does not exist; the weights of {unit} were not kept") from error
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelCorrupt(
-            f"{where} is damaged: {one_line(error)}; delete it and run its unit again"
-        ) from error
+        raise ModelCorrupt(f"{where} is damaged: {one_line(error)}; delete it and run its unit again") from error
     if digest(state) != stored:
         raise ModelCorrupt(f"{where} is damaged: its digest does not match; delete it and run its unit again")
     return {name: tensor.to(device) for name, tensor in state.items()}

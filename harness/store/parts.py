@@ -18,8 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.errors import one_line
 from harness.store import seal
-from harness.store.errors import StoreCorrupt, one_line
+from harness.store.errors import StoreCorrupt
 from harness.store.files import File, Files
 from harness.store.schemas import PARTITIONS
 

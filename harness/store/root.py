@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from harness.errors import one_line
 from harness.store import commits, documents, models, views
 from harness.store import fold as folding
 from harness.store import lease as leases
 from harness.store import scan as scanning
-from harness.store.errors import RootInvalid, RootNotWritable, one_line
+from harness.store.errors import RootInvalid, RootNotWritable
 from harness.store.files import Files
 from harness.store.lease import Lease, LeaseInfo
 from harness.store.parts import Parts

@@ -7,8 +7,8 @@ from numbers import Integral
 
 import pyarrow as pa
 
-from harness.errors import did_you_mean
-from harness.store.errors import InvalidRows, one_line
+from harness.errors import did_you_mean, one_line
+from harness.store.errors import InvalidRows
 from harness.store.schemas import KEYS, schema_of
 
 Row = Mapping[str, object]

@@ -77,6 +77,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
         "pools": pa.schema(
             [
                 ("dataset", _text),
+                ("farm", _text),  # digest of pools and seed: farms of one root draw their own
                 ("pool", _text),
                 ("index", _int),
                 ("label", _int),
@@ -173,7 +174,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "metrics": ("unit", "part", "metric"),
         "epochs": ("unit", "epoch"),
         "signals": ("unit", "pool", "query"),
-        "pools": ("dataset", "pool", "index"),
+        "pools": ("dataset", "farm", "pool", "index"),
         "attacks": (
             *("study", "dataset", "scenario", "architecture", "method", "config"),
             *("pool", "null", "level", "metric"),
@@ -195,16 +196,14 @@ VIEWS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "attacks": ("study",),
         "rankings": ("study",),
-        "pools": ("dataset", "pool"),
+        "pools": ("dataset", "farm", "pool"),
         "costs": (),
         "definitions": (),
     }
 )
 
 # Tables that a unit may speak of; the others are computed from them.
-COMMITTED: tuple[str, ...] = tuple(
-    name for name in SCHEMAS if name not in {"attacks", "rankings", "definitions"}
-)
+COMMITTED: tuple[str, ...] = tuple(name for name in SCHEMAS if name not in {"attacks", "rankings", "definitions"})
 
 
 def is_about_units(table: str) -> bool:

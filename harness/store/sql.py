@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from harness.errors import did_you_mean
-from harness.store.errors import QueryRefused, one_line
+from harness.errors import did_you_mean, one_line
+from harness.store.errors import QueryRefused
 from harness.store.root import Store
 from harness.store.schemas import SCHEMAS
 
@@ -75,9 +75,7 @@ def _where(error: Exception) -> str:
     if not details:
         return one_line(error)
     first = details[0]
-    return (
-        f"{first['description']} at line {first['line']}, column {first['col']}, near {first['highlight']!r}"
-    )
+    return f"{first['description']} at line {first['line']}, column {first['col']}, near {first['highlight']!r}"
 
 
 def _name(table: exp.Table) -> str:

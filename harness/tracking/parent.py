@@ -35,14 +35,9 @@ def parent_content(plan: StoredPlan, results: Results, files: str) -> Content:
         ended=facts.ended(results.units),
         params={
             **{f"{name}s": _listed(getattr(cell, name) for cell in plan.cells) for name in KEY[:4]},
-            "seeds": ", ".join(
-                map(str, sorted({unit.seed for units in plan.cells.values() for unit in units}))
-            ),
+            "seeds": ", ".join(map(str, sorted({unit.seed for units in plan.cells.values() for unit in units}))),
         },
-        metrics={
-            f"units.{state or 'waiting'}": float(counts[state])
-            for state in ("done", "diverged", "failed", None)
-        },
+        metrics={f"units.{state or 'waiting'}": float(counts[state]) for state in ("done", "diverged", "failed", None)},
         tags=tags | ({"failed": facts.few(failed)} if failed else {}),
         datasets=tuple(sorted({(unit.cell.dataset, unit.digest) for unit in plan.units})),
     )

@@ -110,9 +110,7 @@ def label(dataset: Mapping[str, Any]) -> str:
 
 
 def _unit(document: Mapping[str, Any]) -> PlannedUnit:
-    scenario, architecture, method = (
-        document[part]["name"] for part in ("scenario", "architecture", "method")
-    )
+    scenario, architecture, method = (document[part]["name"] for part in ("scenario", "architecture", "method"))
     return PlannedUnit(
         id=document["id"],
         kind=document["kind"],

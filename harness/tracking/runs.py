@@ -136,9 +136,7 @@ def _contradicts(known: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 def _points(content: Content) -> dict[tuple[str, int], float]:
     single = {(name, 0): value for name, value in content.metrics.items()}
-    return single | {
-        (name, step): value for name, line in content.series.items() for step, value in line.items()
-    }
+    return single | {(name, step): value for name, line in content.series.items() for step, value in line.items()}
 
 
 def _entities(points: Sequence[Point]) -> list[Metric]:

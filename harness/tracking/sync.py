@@ -75,9 +75,7 @@ def sync(plan: Planned | Mapping[str, Any], store: Store, *, tracking_uri: str |
     )
 
 
-def sync_stored(
-    store: Store, study: str | None = None, *, tracking_uri: str | None = None
-) -> list[SyncReport]:
+def sync_stored(store: Store, study: str | None = None, *, tracking_uri: str | None = None) -> list[SyncReport]:
     """Sync every plan of a root, or those of one study, named by the study or by the plan's id.
 
     Raises NoSuchStudy if there is none.
@@ -86,9 +84,7 @@ def sync_stored(
     found = [one for one in documents if study in (None, one["study"], one["id"])]
     if not found:
         known = did_you_mean(study, {str(one["study"]) for one in documents}) if study else ""
-        raise NoSuchStudy(
-            f"no study{f' {study!r}' if study else ''} in {store.uri}{known or '; run one first'}"
-        )
+        raise NoSuchStudy(f"no study{f' {study!r}' if study else ''} in {store.uri}{known or '; run one first'}")
     return [sync(one, store, tracking_uri=tracking_uri) for one in found]
 
 

@@ -78,6 +78,8 @@ class Workbench:
     store: Results
     device: torch.device
     reader: Callable[[DatasetSpec], Images] = official.read
+    warm: set[tuple[str, str, str]] = field(default_factory=set)
+    """Data set, architecture and precision of what this process has trained before it timed anything."""
     _datasets: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
     _splits: OrderedDict[tuple[str, str], Parts] = field(default_factory=OrderedDict)
     _audited: OrderedDict[tuple[str, FarmRef], Audited] = field(default_factory=OrderedDict)

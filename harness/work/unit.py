@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Literal
 
 from harness.engine.device import prepare
@@ -10,20 +11,30 @@ from harness.work.bench import Workbench
 from harness.work.farm import run_on_shadow, train_shadow
 from harness.work.kinds import Outcome, run_method, train_original
 from harness.work.rows import Attempt, failure_rows, result_rows
+from harness.work.warm import warm_up
 
 Status = Literal["done", "diverged", "failed"]
 
 
-def perform(unit: Unit, bench: Workbench, attempt: int = 1, keep_models: KeepModels = "original") -> Status:
-    """Run a unit and commit it; return its status.
+def perform(
+    unit: Unit,
+    bench: Workbench,
+    attempt: int = 1,
+    keep_models: KeepModels = "original",
+    limit: AbstractContextManager[None] | None = None,
+) -> Status:
+    """Run a unit and commit it; return its status. `limit` is around the work alone, never around a commit.
 
     Whatever a method raises, `SystemExit` included, becomes a failure row. Only KeyboardInterrupt passes: nothing of
     the unit is then written, and it runs again.
     """
+    if unit.kind == Kind.TIMING:
+        _warm_up_once(unit, bench)
     tried = Attempt(unit, bench, attempt)
     prepare(bench.device)
     try:
-        outcome = _outcome(tried)
+        with limit or nullcontext():
+            outcome = _outcome(tried)
         tried.enter("commit")
         rows = result_rows(tried, outcome, _keep(tried, outcome, keep_models))
         bench.store.commit(unit.id, rows)
@@ -34,6 +45,14 @@ def perform(unit: Unit, bench: Workbench, attempt: int = 1, keep_models: KeepMod
         return "failed"
     status: Status = rows["units"][0]["status"]
     return status
+
+
+def _warm_up_once(unit: Unit, bench: Workbench) -> None:
+    key = (unit.dataset.label, unit.architecture.name, unit.recipe.precision)
+    if key not in bench.warm:
+        with suppress(Exception):  # the unit itself will fail, and say so
+            warm_up(unit, bench)
+        bench.warm.add(key)
 
 
 def _outcome(attempt: Attempt) -> Outcome:

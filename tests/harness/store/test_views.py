@@ -73,12 +73,12 @@ def test_what_would_spoil_a_view_is_refused(
 
 
 def test_pools_may_come_from_a_unit_or_be_replaced(store: Store, make_rows: Callable[..., Rows]) -> None:
-    pool = [{"dataset": "digits", "pool": "clean", "index": index, "label": 1} for index in range(3)]
+    pool = [{"dataset": "digits", "farm": "f", "pool": "clean", "index": index, "label": 1} for index in range(3)]
     store.commit("u", {"units": make_rows("u")["units"], "pools": pool})
     store.fold()
     store.replace(
         "pools",
         pl.DataFrame(pool).with_columns(pool=pl.lit("canary")),
-        {"dataset": "digits", "pool": "canary"},
+        {"dataset": "digits", "farm": "f", "pool": "canary"},
     )
     assert store.scan("pools").collect().height == 6

@@ -79,9 +79,7 @@ class StudyRoot:
     def _unit(self, kind: str, cell: tuple[str, str, str], method: str, config: str, seed: int) -> Row:
         dataset, scenario, architecture = cell
         return {
-            "id": hashlib.sha256(repr((self.study, kind, cell, method, config, seed)).encode()).hexdigest()[
-                :20
-            ],
+            "id": hashlib.sha256(repr((self.study, kind, cell, method, config, seed)).encode()).hexdigest()[:20],
             "kind": kind,
             "dataset": {"name": dataset, "version": 1, "digest": "3f" * 32, "count": 0},
             "scenario": {"name": scenario, "version": 1},
@@ -163,8 +161,7 @@ def rows_of(
             for part, metric, value in metrics
         ],
         "epochs": [
-            same
-            | {"epoch": epoch, "loss": 1 / (1 + epoch + seed), **dict.fromkeys(PARTS, base + epoch / 100)}
+            same | {"epoch": epoch, "loss": 1 / (1 + epoch + seed), **dict.fromkeys(PARTS, base + epoch / 100)}
             for epoch in range(epochs)
         ],
     }
@@ -185,9 +182,7 @@ def _points(database: str) -> dict[str, dict[str, dict[int, float]]]:
     """Return run, metric, step and newest value: MLflow's own history takes a query for each metric."""
     points: dict[str, dict[str, dict[int, float]]] = {}
     with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute(
-            "select run_uuid, key, step, value, is_nan from metrics order by timestamp, rowid"
-        )
+        rows = connection.execute("select run_uuid, key, step, value, is_nan from metrics order by timestamp, rowid")
         for run, name, step, value, is_nan in rows:
             points.setdefault(run, {}).setdefault(name, {})[step] = math.nan if is_nan else value
     return points
@@ -258,9 +253,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_root(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRoot:
-    monkeypatch.setattr(
-        artifacts, "_figures", lambda results: iter(())
-    )  # nobody looks at them, and they take long
+    monkeypatch.setattr(artifacts, "_figures", lambda results: iter(()))  # nobody looks at them, and they take long
 
     def make(name: str = "runs", **options: Any) -> StudyRoot:
         root = StudyRoot(tmp_path / name, **options)

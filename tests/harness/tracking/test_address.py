@@ -23,9 +23,7 @@ def test_the_environment_names_a_server_and_an_argument_another(monkeypatch: pyt
 
 
 def test_a_remote_root_needs_a_server() -> None:
-    with pytest.raises(
-        TrackingUnavailable, match=r"^root s3://b/runs is remote; set MLFLOW_TRACKING_URI .*$"
-    ):
+    with pytest.raises(TrackingUnavailable, match=r"^root s3://b/runs is remote; set MLFLOW_TRACKING_URI .*$"):
         find_address("s3://b/runs")
 
 

@@ -85,9 +85,7 @@ def test_estimates_are_those_of_the_ranking(make_root: Any) -> None:
     trials = derive(root.table("units"), root.table("metrics"))
     judged = usable(trials, {"digits": 10})
     metrics = ("retention_deviation", "indiscernibility_val", "accuracy_test", "time_ratio")
-    ranked = rank(trials, study="toy", metrics=metrics, also=(), usable=judged).filter(
-        pl.col("metric") != "overall"
-    )
+    ranked = rank(trials, study="toy", metrics=metrics, also=(), usable=judged).filter(pl.col("metric") != "overall")
     estimates = cell_estimates(trials, judged).filter(pl.col("metric").is_in(metrics))
     columns = ("method", "metric", "value", "low", "high")
     assert judged["usable"].not_().sum() == 2
@@ -129,9 +127,7 @@ def test_attacks_are_named(row: tuple[str, ...], name: str) -> None:
 words = st.text(string.ascii_letters + string.digits + "_@. ()|é", min_size=1, max_size=12)
 
 
-@given(
-    st.tuples(words, words, st.sampled_from(["O", "R", "population"]), st.sampled_from(["L0", "L1", "L2"]))
-)
+@given(st.tuples(words, words, st.sampled_from(["O", "R", "population"]), st.sampled_from(["L0", "L1", "L2"])))
 def test_every_name_of_an_attack_is_one_that_mlflow_takes(row: tuple[str, ...]) -> None:
     _validate_metric_name(attack_name(dict(zip(("metric", "pool", "null", "level"), row, strict=True))))
 
@@ -160,13 +156,9 @@ def test_the_ranking_stands_in_the_note_of_the_study(toy: Any) -> None:
     lines = study_note("Which?", results.rankings, results.definitions).splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
     assert rows[0][:3] == ["rank", "method", "mean rank"]
-    overall = results.rankings.filter(pl.col("metric") == "overall", pl.col("status") == "ranked").sort(
-        "rank"
-    )
+    overall = results.rankings.filter(pl.col("metric") == "overall", pl.col("status") == "ranked").sort("rank")
     assert [row[1] for row in rows[2:]] == [*overall["method"], "original", "retrain"]
-    deviation = results.rankings.filter(
-        pl.col("metric") == "retention_deviation", pl.col("method") == rows[2][1]
-    )
+    deviation = results.rankings.filter(pl.col("metric") == "retention_deviation", pl.col("method") == rows[2][1])
     value, low, high = deviation.select("value", "low", "high").row(0)
     assert rows[2][3] == f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -174,14 +166,8 @@ def test_the_ranking_stands_in_the_note_of_the_study(toy: Any) -> None:
 def test_a_digest_is_of_everything_but_the_start() -> None:
     same: dict[str, Any] = {"key": "k", "name": "n", "status": "FINISHED", "ended": 2, "params": {"a": "1"}}
     first = Content(**same, started=1, metrics={"b": 1.0, "a": 0.1}, series={"s": {0: 0.5}})
-    assert (
-        first.digest
-        == Content(**same, started=9, metrics={"a": 0.1, "b": 1.0}, series={"s": {0: 0.5}}).digest
-    )
-    assert (
-        first.digest
-        != Content(**same, started=1, metrics={"b": 1.0, "a": 0.1}, series={"s": {1: 0.5}}).digest
-    )
+    assert first.digest == Content(**same, started=9, metrics={"a": 0.1, "b": 1.0}, series={"s": {0: 0.5}}).digest
+    assert first.digest != Content(**same, started=1, metrics={"b": 1.0, "a": 0.1}, series={"s": {1: 0.5}}).digest
 
 
 def test_a_view_shows_what_there_is(toy: Any) -> None:

@@ -61,9 +61,7 @@ def start(*args: object) -> subprocess.Popen[str]:
     hidden = ("PYTEST_CURRENT_TEST", "CI", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     command = [sys.executable, "-c", GUARDED, *map(str, args)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 @dataclass
@@ -76,9 +74,7 @@ class Ui:
 
     @property
     def url(self) -> str:
-        found = re.fullmatch(
-            r"open (http://127\.0\.0\.1:\d+)/#/experiments/\S+   \(Ctrl-C ends it\)\n", self.line
-        )
+        found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+)/#/experiments/\S+   \(Ctrl-C ends it\)\n", self.line)
         assert found
         return found[1]
 
@@ -101,9 +97,7 @@ def ui(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 def test_a_server_that_is_down_is_one_line(make_root: Any) -> None:
     root = make_root(seeds=(0,)).commit()
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(
-        TrackingUnavailable, match=rf"MLflow at {url}: .*`harness sync STUDY` fills it in"
-    ) as caught:
+    with pytest.raises(TrackingUnavailable, match=rf"MLflow at {url}: .*`harness sync STUDY` fills it in") as caught:
         sync(root.document, root.store, tracking_uri=url)
     assert "\n" not in str(caught.value)
 
@@ -140,9 +134,7 @@ def test_a_server_that_was_down_is_filled_in_later(
     root = make_root(study="later", seeds=(0, 1)).commit()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
     local = root.sync()
-    answers = [
-        CliRunner().invoke(sync_command.command, ["later", "--root", str(root.path)]) for _ in range(2)
-    ]
+    answers = [CliRunner().invoke(sync_command.command, ["later", "--root", str(root.path)]) for _ in range(2)]
     runs = 1 + len(root.methods)
     assert [answer.output for answer in answers] == [
         f"{root.plan}: 0 runs new, 0 changed, {runs} as they were; {ui.url}\n"
@@ -152,11 +144,7 @@ def test_a_server_that_was_down_is_filled_in_later(
     own = [run for run in remote.runs if run.data.tags["harness.plan"] == root.plan]
     assert len(own) == runs
     (parent,) = (run for run in own if "mlflow.parentRunId" not in run.data.tags)
-    assert {one.path for one in remote.client.list_artifacts(parent.info.run_id)} == {
-        "figures",
-        "plan.json",
-        "tables",
-    }
+    assert {one.path for one in remote.client.list_artifacts(parent.info.run_id)} == {"plan.json", "tables"}
     root.commit(root.choose(method="msg"), attempt=2, shift=0.02)
     assert sync(root.document, root.store).updated >= 2
     assert capfd.readouterr() == ("", "")
@@ -173,9 +161,7 @@ def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
     ]
     shown = ["--dump-dom"], [f"--screenshot={tmp_path}/runs.png"]
     for what in shown:
-        done = subprocess.run(
-            [str(CHROMIUM), *options, *what, ui.page], capture_output=True, text=True, timeout=120
-        )
+        done = subprocess.run([str(CHROMIUM), *options, *what, ui.page], capture_output=True, text=True, timeout=120)
         if what == shown[0]:
             text = re.sub(r"<[^>]+>", " ", done.stdout)
     names = [name for name in ("rank.overall", "retention_deviation", "indiscernibility_val") if name in text]

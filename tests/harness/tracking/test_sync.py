@@ -52,9 +52,7 @@ def test_every_number_of_the_ranking_is_a_metric(toy: Any, tracked: Any) -> None
     for row in ranking(toy).iter_rows(named=True):
         metrics = tracked.children[row["method"]].data.metrics
         columns = {row["metric"]: "value", f"{row['metric']}.low": "low", f"{row['metric']}.high": "high"}
-        columns |= {
-            f"rank.{row['metric']}{end}": f"rank{end.replace('.', '_')}" for end in ("", ".low", ".high")
-        }
+        columns |= {f"rank.{row['metric']}{end}": f"rank{end.replace('.', '_')}" for end in ("", ".low", ".high")}
         assert {name: metrics.get(name) for name in columns} == {name: row[c] for name, c in columns.items()}
 
 
@@ -133,9 +131,7 @@ def test_any_history_ends_as_one_sync_of_the_last_state(make_root: Any, order: i
 
 
 @pytest.mark.parametrize("calls", [0, 7])
-def test_a_sync_that_broke_off_is_completed(
-    make_root: Any, monkeypatch: pytest.MonkeyPatch, calls: int
-) -> None:
+def test_a_sync_that_broke_off_is_completed(make_root: Any, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     root = make_root(seeds=(0, 1)).commit()
     log_batch, made = MlflowClient.log_batch, count()
 
@@ -156,15 +152,11 @@ def test_a_sync_that_broke_off_is_completed(
 def test_a_failed_unit_fails_its_cell_until_it_is_repeated(make_root: Any) -> None:
     root = make_root()
     (broken,) = root.choose(kind="unlearn", method="ct", seed=1)
-    root.commit(unit for unit in root.units if unit != broken).fail(
-        [broken], "out of\n memory <b>" + "x" * 9000
-    )
+    root.commit(unit for unit in root.units if unit != broken).fail([broken], "out of\n memory <b>" + "x" * 9000)
     before = root.sync()
     failed = before.children["ct"]
     assert failed.info.status == before.parents[0].info.status == "FAILED"
-    assert (
-        f"unlearn ct, seed 1 ({broken['id']}): RuntimeError: out of memory <b>x" in failed.data.tags["failed"]
-    )
+    assert f"unlearn ct, seed 1 ({broken['id']}): RuntimeError: out of memory <b>x" in failed.data.tags["failed"]
     assert before.children["msg"].info.status == "FINISHED"
     assert set(before.series(failed, "seeds/accuracy_test")) == {0, 2}
     assert before.parents[0].data.metrics["units.failed"] == 1
@@ -179,9 +171,7 @@ def test_a_cell_that_waits_is_scheduled_and_its_parent_counts_it(make_root: Any)
     root.commit(unit for unit in root.units if unit["seed"] == 0)
     tracked = root.sync()
     assert {run.info.status for run in tracked.runs} == {"SCHEDULED"}
-    assert (
-        tracked.parents[0].data.metrics["units.waiting"] == 2 * tracked.parents[0].data.metrics["units.done"]
-    )
+    assert tracked.parents[0].data.metrics["units.waiting"] == 2 * tracked.parents[0].data.metrics["units.done"]
     # A single seed has no interval, and means over seeds are not drawn before they are final.
     names = set(tracked.children["msg"].data.metrics)
     assert "accuracy_test" in names
@@ -237,17 +227,13 @@ def test_what_somebody_deleted_comes_back_and_doubles_go(make_root: Any) -> None
 
 def test_several_cells_are_told_apart(make_root: Any) -> None:
     cells = (*CELL, ("digits", "class:3", "cnn_small"))
-    root = make_root(
-        cells=cells, methods={"retrain": "default", "msg": "lr=0.1", "original": "default"}
-    ).commit()
+    root = make_root(cells=cells, methods={"retrain": "default", "msg": "lr=0.1", "original": "default"}).commit()
     names = set(root.sync().children)
     assert names == {f"{method} {cell[1]}" for method in root.methods for cell in cells}
 
 
 def test_searched_hyperparameters_are_one_competitor(make_root: Any) -> None:
-    root = make_root(
-        seeds=(0, 1), methods={"retrain": "default", "msg": "search:0a1b", "ct": "default"}
-    ).commit()
+    root = make_root(seeds=(0, 1), methods={"retrain": "default", "msg": "search:0a1b", "ct": "default"}).commit()
     metrics = {name: run.data.metrics for name, run in root.sync().children.items()}
     ranks = ranking(root).filter(pl.col("metric") == "overall", pl.col("config") == "search")
     assert metrics["msg"]["rank.overall"] == ranks["rank"].item()
@@ -271,9 +257,7 @@ def test_audits_belong_to_every_scenario_of_their_method(make_root: Any) -> None
         for metric in ("auc", "tpr@0.01")
     ]
     columns = {name: [row.get(name) for row in rows] for name in root.table("attacks").columns}
-    root.store.replace(
-        "attacks", pl.DataFrame(columns, schema=root.table("attacks").schema), {"study": "toy"}
-    )
+    root.store.replace("attacks", pl.DataFrame(columns, schema=root.table("attacks").schema), {"study": "toy"})
     children = root.sync().children
     found = {name: v for name, v in children["ct"].data.metrics.items() if name.startswith("ulira")}
     assert found["ulira_auc.canary.O"] == 0.7

@@ -212,7 +212,8 @@ def test_the_population_attack_compares_forget_with_held_out_images_of_the_same_
     forget = np.logaddexp(0, -signals["forget"][0])
     for part in ("val", "test"):
         labels = loaded.labels[parts.index[part]]
-        others = np.logaddexp(0, -signals[part][0])[np.isin(labels, list(classes))]
+        others = np.logaddexp(0, -signals[part][0])
+        assert len(others) == np.isin(labels, list(classes)).sum()
         assert metrics[part, "population_mia"] == pytest.approx(population_mia(forget, others), abs=1e-9)
         assert len(others) < len(labels) or scenario != "class:3"
         assert not signals[part][1].any()

@@ -9,7 +9,7 @@ import torch
 from harness.engine.data import PartSamples
 from harness.engine.train import train
 from harness.unit import Unit
-from harness.work import Workbench
+from harness.work.bench import Workbench
 from harness.work.kinds import new_run, on_the_clock
 
 
