@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS
 from harness.contracts.scenario import SCENARIOS
 from harness.farm import Farm
@@ -65,6 +66,7 @@ class Plan:
             "study": self.study.name,
             "question": self.study.question,
             "measures": list(self.study.measures),
+            "classes": {dataset.label: DATASETS[dataset.name].classes for dataset in self.study.datasets},
             "units": [unit.to_json() | {"id": unit.id} for unit in self.units.values()],
         }
 

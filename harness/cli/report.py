@@ -25,4 +25,7 @@ def command(study: str, root: str | None) -> None:
     plan = make_plan(load_study(study))
     refuse_empty(plan, Store.open(root))
     written = rebuild(plan, Store.open(root, write=True))
-    click.echo("\n".join([*map(str, filter(None, [written.report])), *written.missing]))
+    if written.report is not None:
+        click.echo(written.report)
+    for line in written.missing:
+        click.echo(line, err=True)

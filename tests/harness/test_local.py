@@ -45,9 +45,10 @@ class Stage:
         self.attempts: dict[str, int] = {}
         self.ended: list[tuple[Unit, Status]] = []
 
-        def perform(unit: Unit, bench: Any, attempt: int, keep_models: str) -> Status:
+        def perform(unit: Unit, bench: Any, attempt: int, keep_models: str, limit: Any) -> Status:
             self.attempts[unit.id] = attempt
-            return play(unit)
+            with limit:
+                return play(unit)
 
         monkeypatch.setattr(local, "perform", perform)
 
@@ -115,7 +116,7 @@ def test_the_first_interrupt_finishes_the_unit_at_hand(plan: Plan, monkeypatch: 
 
 @pytest.mark.parametrize("again", [True, False], ids=["asked again", "waited long enough"])
 def test_a_long_unit_is_broken_off(plan: Plan, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "DRAIN_SECONDS", 1000.0 if again else 0.05)
+    monkeypatch.setattr("harness.interrupt.DRAIN_SECONDS", 1000.0 if again else 0.05)
 
     def play(unit: Unit) -> Status:
         os.kill(os.getpid(), signal.SIGINT)

@@ -44,7 +44,7 @@ def temporary() -> Iterator[Path]:
 def test_a_first_ctrl_c_drains_and_keeps_everything(
     make_units: Callable[..., list[Unit]], tmp_path: Path, temporary: Path, notes: Path
 ) -> None:
-    methods = ["sleeps", "{sleeps: {milliseconds: 90000}}"]
+    methods = ["sleeps", "{sleeps: {milliseconds: 20000}}"]
     units = [unit for unit in make_units(methods, seeds=8) if unit.kind != Kind.RETRAIN]
     store = Store.open(str(tmp_path / "runs"), write=True)
     with subprocess.Popen(

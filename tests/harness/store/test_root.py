@@ -30,7 +30,7 @@ def test_the_root_is_the_argument_or_the_environment_or_runs(tmp_path: Path, mon
 
 def test_writing_creates_folders_and_leaves_no_probe(root: Path) -> None:
     Store.open(str(root), write=True)
-    assert {path.name for path in root.iterdir()} == {"commits", "tables", "models", "studies", "reports"}
+    assert {path.name for path in root.iterdir()} == {"commits", "tables", "models", "studies", "reports", "logs"}
     assert not [path for path in root.rglob("*") if path.is_file()]
 
 
