@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow lint clean
+.PHONY: help install demo picture test test-slow lint clean
 
 help:
 	@echo "make demo        install into .venv, run the digits study, print the ranking"
 	@echo "make test        lint, types, walls and the whole test suite"
 	@echo "make test-slow   what takes minutes more"
+	@echo "make picture     draw the picture of the README from the demo's results"
 	@echo "make clean       remove .venv and caches (results in runs/ stay)"
 
 install: $(STAMP)
@@ -22,6 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	@$(BIN)/harness run digits
+
+picture: demo
+	$(BIN)/python -m harness.report.picture digits runs .github/digits.svg
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
