@@ -13,18 +13,14 @@ from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError, one_line
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
-from harness.metrics import usable
 from harness.planner import Plan
-from harness.ranking import rank
+from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking import TrackingUnavailable, sync
 from harness.unit import Kind
 
 if TYPE_CHECKING:
     from harness.work import Workbench
-
-SHOWN = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
-"""Metrics that are ranked by themselves and do not enter the overall rank."""
 
 
 class NothingRan(HarnessError):
@@ -79,16 +75,7 @@ def attacks(plan: Plan, store: Store) -> pl.DataFrame:
 
 def _rank(plan: Plan, values: pl.DataFrame) -> pl.DataFrame:
     classes = {dataset.label: DATASETS[dataset.name].classes for dataset in plan.study.datasets}
-    accuracy = _accuracy_metric(values)
-    metrics = (accuracy, "indiscernibility_val")
-    return rank(values, study=plan.study.name, metrics=metrics, also=SHOWN, usable=usable(values, classes))
-
-
-def _accuracy_metric(values: pl.DataFrame) -> str:
-    """Rank by retention deviation, unless a retrain's accuracy is 0 somewhere (a forgotten class): its ratio is then
-    undefined, and the plain gap to retrain ranks instead."""
-    undefined = values.filter(pl.col("flag").str.contains("accuracy_forget is 0", literal=True))
-    return "retention_deviation" if undefined.is_empty() else "gap_to_retrain"
+    return rank_study(values, study=plan.study.name, classes=classes)
 
 
 def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame) -> Path:

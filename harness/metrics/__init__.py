@@ -22,6 +22,7 @@ from harness.metrics.derive import (
     RepeatedRows,
     derive,
 )
+from harness.metrics.leaks import leaks
 from harness.metrics.usable import UnknownClassCount, usable
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "definition",
     "derive",
     "frame",
+    "leaks",
     "usable",
 ]

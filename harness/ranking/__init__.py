@@ -10,20 +10,24 @@ from harness.ranking.bootstrap import (
     interval,
     resample,
 )
+from harness.ranking.headline import BESIDE, accuracy_metric, rank_study
 from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking
 from harness.ranking.rank import OVERALL, SCHEMA, rank
 
 __all__ = [
+    "BESIDE",
     "OVERALL",
     "REFERENCES",
     "SCHEMA",
     "FailedRule",
     "InvalidRanking",
     "Resample",
+    "accuracy_metric",
     "differs_from_zero",
     "has_replicates",
     "hierarchical_mean",
     "interval",
     "rank",
+    "rank_study",
     "resample",
 ]

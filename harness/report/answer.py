@@ -135,9 +135,11 @@ def _patchy(ranked: Sequence[Entry], rows: Mapping[Competitor, Columns]) -> Mark
 
 
 def audit_note(audited: Mapping[str, Sequence[Entry]]) -> Markup:
-    """Return what the audit found: the methods by verdict, `found` or `not found`."""
+    """Return what the audit found: the methods by verdict, `found`, `told apart` or `not found`."""
     texts = {
         "found": "The audit still recognises what {} should have forgotten.",
+        "told apart": "It cannot tell what {} should have forgotten from images that were never in, but it tells the "
+        "model from a retrain.",
         "not found": "The audit finds no sign of what {} should have forgotten.",
     }
     parts = [Markup(text).format(names(audited[verdict])) for verdict, text in texts.items() if audited[verdict]]

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from harness.attacks import holm
-from harness.metrics import Definition
+from harness.metrics import Definition, leaks
 from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.forest import Estimate, forest_panel
 from harness.report.meanings import Meanings, arrow, sentence
@@ -17,7 +16,6 @@ from harness.report.roster import Competitor, Entry, Roster, printable
 from harness.report.sheet import Panel
 
 HEADLINE = "auc"
-LEVEL = 0.05
 _PLACE = ("dataset", "architecture")
 _SETTING = ("pool", "null", "level")
 
@@ -50,21 +48,26 @@ def audit_panels(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> l
 
 
 def verdicts(attacks: pl.DataFrame, roster: Roster) -> Mapping[str, Sequence[Entry]]:
-    """Return the methods by what U-LiRA (level L2, null O) finds: `found` or `not found`.
+    """Return the methods by what U-LiRA (level L2) finds: `found`, `told apart` or `not found`.
 
-    Found: on some pool the AUC is above its null with p < 0.05, adjusted for all methods and pools
-    (Holm 1979, Scand. J. Statist. 6).
+    Found: a leak on some pool against null O (`harness.metrics.leaks`). Told apart: none there, but against null R,
+    so the release is no retrain although it does not tell who was ever in.
     """
-    rows = _headline(attacks).filter(pl.col("p_value").is_not_null())
-    adjusted = pl.Series("adjusted", holm(rows["p_value"].to_list()), dtype=pl.Float64)
-    finds = (pl.col("adjusted") < LEVEL) & (pl.col("value") > pl.col("null_floor"))
-    judged = rows.with_columns(adjusted).group_by("method", "config").agg(finds.any().alias("finds"))
-    leaks = {(method, config): leak for method, config, leak in judged.rows()}
-    entries = [entry for entry in roster if not entry.is_reference and entry.competitor in leaks]
+    never_in, retrained = (_leaking(attacks, null) for null in ("O", "R"))
+    entries = [entry for entry in roster if not entry.is_reference and entry.competitor in never_in]
+    found = [entry for entry in entries if never_in[entry.competitor]]
+    apart = [entry for entry in entries if entry not in found and retrained.get(entry.competitor)]
     return {
-        "found": [entry for entry in entries if leaks[entry.competitor]],
-        "not found": [entry for entry in entries if not leaks[entry.competitor]],
+        "found": found,
+        "told apart": apart,
+        "not found": [entry for entry in entries if entry not in found and entry not in apart],
     }
+
+
+def _leaking(attacks: pl.DataFrame, null: str) -> dict[Competitor, bool]:
+    """Say for each audited method whether it leaks on some pool."""
+    judged = leaks(attacks, null).group_by("method", "config").agg(pl.col("leaks").any())
+    return {(method, config): leak for method, config, leak in judged.rows()}
 
 
 def headline_meanings(attacks: pl.DataFrame, meanings: Meanings) -> dict[str, Definition]:

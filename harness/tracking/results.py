@@ -8,13 +8,10 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from harness.metrics import derive, frame, usable
-from harness.ranking import rank
+from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking.estimates import cell_estimates
 from harness.tracking.plan import KEY, PlannedUnit, StoredPlan
-
-ALSO_RANKED = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
-"""Ranked by themselves, as in the report: they do not enter the overall rank."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,7 @@ def read_results(plan: StoredPlan, store: Store) -> Results:
     of_cells = [unit for units in plan.cells.values() for unit in units]
     trials = derive(units, _of_units(store, "metrics", of_cells))
     judged = usable(trials, plan.classes)
-    metrics = (accuracy_metric(trials), "indiscernibility_val")
-    rankings = rank(trials, study=plan.study, metrics=metrics, also=ALSO_RANKED, usable=judged)
+    rankings = rank_study(trials, study=plan.study, classes=plan.classes)
     table = store.scan("rankings").filter(pl.col("study") == plan.study).collect()
     return Results(
         units=units,
@@ -59,15 +55,6 @@ def read_results(plan: StoredPlan, store: Store) -> Results:
         attacks=_attacks(plan, store),
         definitions=frame(),
     )
-
-
-def accuracy_metric(trials: pl.DataFrame) -> str:
-    """Return the gap by which methods are ranked, as in the report.
-
-    Retention deviation divides by retrain's accuracy, so it is undefined where that is 0 (a forgotten class).
-    """
-    undefined = trials.filter(pl.col("flag").str.contains("accuracy_forget is 0", literal=True))
-    return "retention_deviation" if undefined.is_empty() else "gap_to_retrain"
 
 
 def _of_units(store: Store, table: str, units: Iterable[PlannedUnit]) -> pl.DataFrame:

@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from harness.metrics import leaks
 from harness.planner import Plan, make_plan
 from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.study import load_study
 from harness.unit import Kind
-from harness.verdict import fails_audit, passes_but_fails
+from harness.verdict import passes_but_fails
 
 FORGET, VAL = 122, 216
 MARGIN = 1.96 * (1 / (8 * FORGET)) ** 0.5  # 0.0627: two binomial standard errors of 2 x 122 guesses
@@ -44,7 +45,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
 
 
 def failing(*rows: Mapping[str, object]) -> set[str]:
-    return set(fails_audit(table(rows))["method"])
+    return set(leaks(table(rows)).filter("leaks")["method"])
 
 
 def test_a_method_fails_where_its_auc_is_significantly_above_a_half() -> None:

@@ -115,6 +115,14 @@ def test_the_audit_names_whom_it_sees_through(data: ReportData, with_audit: Call
     roster = make_roster(data.rankings)
     found = verdicts(attacks, roster)
     assert [entry.method for entry in found["found"]] == [entry.method for entry in roster if not entry.is_reference]
+    # Told from a retrain, but not from what was never in: that is said, and not "no sign".
+    by_retrain = attacks.with_columns(p_value=pl.when(pl.col("null") == "R").then(1e-6).otherwise(0.5))
+    by_retrain = pl.concat(
+        [by_retrain, by_retrain.filter(null="O").with_columns(null=pl.lit("R"), p_value=pl.lit(1e-6))]
+    )
+    apart = verdicts(by_retrain, roster)
+    assert apart["told apart"] == found["found"]
+    assert "no sign" not in audit_note(apart)
     none = verdicts(attacks.with_columns(p_value=pl.lit(0.02)), roster)
     assert not none["found"]  # 0.02 for each of twelve tests is no finding
     text = re.sub("<[^>]+>", "", audit_note(none))

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from harness import views
 from harness.metrics import derive, frame, usable
 from harness.planner import make_plan
 from harness.ranking import rank
@@ -23,7 +22,7 @@ from harness.tracking.estimates import cell_estimates
 from harness.tracking.notes import LENGTH, cell_note, study_note
 from harness.tracking.numbers import attack_name
 from harness.tracking.plan import Cell, StoredPlan
-from harness.tracking.results import ALSO_RANKED, accuracy_metric, read_results
+from harness.tracking.results import read_results
 from harness.tracking.view import view_tag, view_text
 
 STUDY = """
@@ -64,13 +63,6 @@ def test_classes_are_those_of_the_document_or_of_the_declared_data_sets(plan: An
     own = StoredPlan.of(plan)
     assert own.classes == {"digits": 10, "fashion_mnist@2000": 10}
     assert StoredPlan.of(plan.to_json() | {"classes": {"digits": 7}}).classes == {"digits": 7}
-
-
-@pytest.mark.parametrize("flag", [None, "retrain's accuracy_forget is 0", "not timed"])
-def test_the_same_is_ranked_as_in_the_report(flag: str | None) -> None:
-    assert ALSO_RANKED == views.SHOWN
-    trials = pl.DataFrame({"flag": [None, flag]}, schema={"flag": pl.String})
-    assert accuracy_metric(trials) == views._accuracy_metric(trials)
 
 
 def test_estimates_are_those_of_the_ranking(make_root: Any) -> None:

@@ -16,12 +16,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from harness.metrics import derive, frame, usable
-from harness.ranking import rank
+from harness.metrics import derive, frame
+from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking import NoSuchStudy, TrackingUnavailable, runs, sync, sync_stored
 from harness.tracking import address as addresses
-from harness.tracking.results import ALSO_RANKED
 
 CELL = (("digits", "random:0.1", "cnn_small"),)
 
@@ -33,8 +32,7 @@ def dump(path: Path) -> list[str]:
 
 def ranking(root: Any) -> pl.DataFrame:
     values = derive(root.table("units"), root.table("metrics"))
-    judged = usable(values, {"digits": 10})
-    return rank(values, study=root.study, also=ALSO_RANKED, usable=judged)
+    return rank_study(values, study=root.study, classes={"digits": 10})
 
 
 def test_one_experiment_one_parent_one_child_for_each_cell(toy: Any, tracked: Any) -> None:
