@@ -1,13 +1,15 @@
-"""Which methods the usual attack clears and the audit does not."""
+"""What has to be said beside the numbers: whom the audit catches, and whose numbers flatter."""
 
 from __future__ import annotations
 
 import polars as pl
 
+from harness.contracts.parts import VAL
 from harness.frames import of_units, trials
 from harness.metrics import ORIGINAL, RETRAIN, leaks
 from harness.planner import Plan
 from harness.store import Store
+from harness.study import Study
 
 Z = 1.96
 
@@ -34,3 +36,8 @@ def _passes_population(plan: Plan, store: Store) -> pl.DataFrame:
     images = signals.group_by(key).agg(pl.col("n").min())
     margin = Z * (1 / (8 * pl.col("n"))).sqrt()
     return means.join(images, on=key).filter((pl.col("value") - 0.5).abs() <= margin)
+
+
+def sees_validation(study: Study) -> list[str]:
+    """Return the names of a study's methods that may read the validation part, which the others never saw."""
+    return sorted({choice.spec.name for choice in study.methods if VAL in choice.spec.reads})

@@ -18,6 +18,7 @@ from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking import TrackingUnavailable, sync
 from harness.unit import Kind
+from harness.verdict import sees_validation
 
 if TYPE_CHECKING:
     from harness.work import Workbench
@@ -87,6 +88,7 @@ def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFram
         study=study.name,
         question=study.question,
         title_line=title_line(plan),
+        sees_validation=tuple(sees_validation(study)),
         trials=values,
         rankings=rankings,
         epochs=of_units(store, "epochs", plan.units),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -22,9 +22,11 @@ from harness.contracts import (
     ARCHITECTURES,
     FORGET,
     METHODS,
+    REFERENCE,
     RETAIN,
     TEST,
     VAL,
+    VARIANT,
     Augmentation,
     DatasetSpec,
     Images,
@@ -103,23 +105,44 @@ def uneven_parts() -> Parts:
     return {**parts("random:0.1"), RETAIN: train_index[:26], FORGET: train_index[26:]}
 
 
-def initial(architecture: str, seed: int = 0) -> nn.Module:
-    """Return the untrained model of a seed."""
+def initial(architecture: str, seed: int = 0, name: str = "") -> nn.Module:
+    """Return the untrained model of a seed, or another one that has a name."""
     registry.load()
-    return build(ARCHITECTURES[architecture], SPEC, seed, CPU)
+    return build(ARCHITECTURES[architecture], SPEC, seed, CPU, name)
+
+
+@dataclass
+class Stop:
+    """Tells a run to stop once it has asked `after` times."""
+
+    after: float
+    asked: int = 0
+
+    def __call__(self) -> bool:
+        """Count the question and answer it."""
+        self.asked += 1
+        return self.asked > self.after
 
 
 def new_run(
     architecture: str = "cnn_small",
     seed: int = 0,
     observe: Observer | None = None,
-    stop_after: float = float("inf"),
+    stop: Stop | None = None,
     recipe: Recipe = SPEC.recipe,
 ) -> TrainingRun:
-    """Return a run that is told to stop once it took `stop_after` steps."""
-    run = TrainingRun(seed, recipe, CPU, generator("order", seed), lambda: initial(architecture, seed), observe)
-    run.should_stop = lambda: run.steps >= stop_after
-    return run
+    """Return a run of the problem, as the harness makes one for a unit."""
+    registry.load()
+    return TrainingRun(
+        seed=seed,
+        recipe=recipe,
+        architecture=ARCHITECTURES[architecture],
+        device=CPU,
+        generator=generator("order", seed),
+        draw_model=lambda name: initial(architecture, seed, name),
+        observe=observe,
+        should_stop=stop or (lambda: False),
+    )
 
 
 @cache
@@ -145,19 +168,22 @@ class Poison:
         raise AssertionError("the length of an undeclared part was read")
 
 
-def view(spec: MethodSpec, run: TrainingRun, index: Parts, source: DeviceData) -> View:
+def view(spec: MethodSpec, run: TrainingRun, index: Parts, source: DeviceData, even: bool = True) -> View:
     """Return what the method may see; the parts that it did not declare, and test, are poison."""
-    own = {part: PartSamples(source, index[part], run.generator) for part in spec.reads}
+    own = {part: PartSamples(source, index[part], run.generator, even) for part in spec.reads}
     poisoned = {part: Poison() for part in (RETAIN, FORGET, VAL, TEST) if part not in own}
     return View(spec.name, spec.reads, {**own, **poisoned}, CLASSES)  # type: ignore[arg-type]
 
 
 def quick(spec: MethodSpec, epochs: int = 2, batch_size: int = 24) -> dict[str, Value]:
-    """Return hyperparameters for a short run: few epochs and small batches, everything else at its default."""
+    """Return hyperparameters for a short run: few epochs and small batches, everything else at its default.
+
+    Whatever else is counted in epochs (a second phase, say) is 1.
+    """
     values: dict[str, Value] = {}
     for name, range_ in spec.space.items():
         if isinstance(range_.high, ShareOfTraining):
-            values[name] = range_.type(epochs)
+            values[name] = range_.type(epochs if name == "epochs" else 1)
         elif range_.type is int and range_.options:
             values[name] = batch_size
     return spec.checked(values)
@@ -176,7 +202,7 @@ def unlearn(
     """Run a registered method as the harness does and return its model."""
     registry.load()
     spec = METHODS[method]
-    seen = view(spec, run, index, source or data())
+    seen = view(spec, run, index, source or data(), even=values.get(VARIANT) != REFERENCE)
     with seeded("work", method, run.seed):
         return spec.create(values).unlearn(model or own_copy(architecture), seen, run)
 

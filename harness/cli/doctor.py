@@ -60,14 +60,15 @@ def _packages() -> Iterator[Finding]:
 
 def _datasets(data: str | None) -> Iterator[Finding]:
     from harness import registry
-    from harness.contracts.dataset import DATASETS
+    from harness.contracts.dataset import DATASETS, FilePattern
     from harness.work import official
 
     registry.load()
     for name in DATASETS:
         try:
             official.check([DATASETS[name]], data)
-            yield True, f"data set {name}", "found, checksums right"
+            known = not isinstance(DATASETS[name].files, FilePattern)
+            yield True, f"data set {name}", f"found, {'checksums right' if known else 'as many files as declared'}"
         except HarnessError as error:
             yield False, f"data set {name}", str(error)
 

@@ -17,7 +17,7 @@ from harness.drive import Where, run
 from harness.ledger import Summary
 from harness.selection import Selection
 from harness.store import Store
-from harness.verdict import passes_but_fails
+from harness.verdict import passes_but_fails, sees_validation
 from harness.views import title_line
 
 SHOWN = {
@@ -53,6 +53,7 @@ def screen(summary: Summary, root: str | None) -> str:
         columns(_rows(rankings, audited), header),
         "",
         *_remarks(summary, rankings),
+        *_held_out(summary),
         *_verdict(summary, store),
         _where(summary),
     ]
@@ -158,6 +159,11 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
     if summary.not_tried:
         remarks.append(f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on")
     return remarks
+
+
+def _held_out(summary: Summary) -> list[str]:
+    names = sees_validation(summary.plan.study)
+    return [f"May read the validation images, which flatters its population MIA: {', '.join(names)}."] if names else []
 
 
 def _verdict(summary: Summary, store: Store) -> list[str]:

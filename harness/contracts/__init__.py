@@ -2,13 +2,14 @@
 
 Everything that a file in `tasks/` needs is here::
 
-    from harness.contracts import FORGET, RETAIN, Run, View, integer, log_uniform, method, share_of_training
+    from harness.contracts import FORGET, RETAIN, Run, View, method, ranges
 """
 
+from harness.contracts import ranges
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec, architecture
 from harness.contracts.catalog import Catalog
-from harness.contracts.dataset import DATASETS, Augmentation, DatasetSpec, Images, dataset
-from harness.contracts.method import ANY, METHODS, Method, MethodSpec, method
+from harness.contracts.dataset import DATASETS, Augmentation, DataCorrupt, DatasetSpec, FilePattern, Images, dataset
+from harness.contracts.method import ANY, METHODS, REFERENCE, VARIANT, Method, MethodSpec, method
 from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
 from harness.contracts.recipe import Recipe
 from harness.contracts.run import Run, Stopped
@@ -22,6 +23,7 @@ from harness.contracts.space import (
     log_uniform,
     share_of_training,
     uniform,
+    variants,
 )
 from harness.contracts.view import Batch, Samples, UndeclaredRead, View
 
@@ -31,15 +33,19 @@ __all__ = [
     "DATASETS",
     "FORGET",
     "METHODS",
+    "REFERENCE",
     "RETAIN",
     "SCENARIOS",
     "TEST",
     "VAL",
+    "VARIANT",
     "ArchitectureSpec",
     "Augmentation",
     "Batch",
     "Catalog",
+    "DataCorrupt",
     "DatasetSpec",
+    "FilePattern",
     "Images",
     "InvalidHyperparameter",
     "Method",
@@ -61,7 +67,9 @@ __all__ = [
     "integer",
     "log_uniform",
     "method",
+    "ranges",
     "scenario",
     "share_of_training",
     "uniform",
+    "variants",
 ]

@@ -5,13 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts.catalog import Catalog, first_line
 from harness.contracts.recipe import Recipe
+from harness.errors import HarnessError
+
+CHECKSUMS = {32: "md5", 64: "sha256"}
+"""Kinds of checksum by their number of hexadecimal digits."""
+
+
+class DataCorrupt(HarnessError):
+    """An official file is there, but its content is not the official one."""
+
+
+class InvalidDataset(HarnessError):
+    """A data set is declared with something that cannot be a checksum."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,19 @@ class Augmentation:
     flip: bool = False
 
 
+@dataclass(frozen=True)
+class FilePattern:
+    """Official files without official checksums: `count` names that match `glob`, split as `split` says in words.
+
+    Content is not checked: a copy with other content under the same number of names is taken for the same data set
+    and gets the same unit ids.
+    """
+
+    glob: str
+    count: int
+    split: str
+
+
 PAPER_RECIPE = Recipe()
 NO_AUGMENTATION = Augmentation()
 
@@ -43,8 +68,9 @@ class DatasetSpec:
 
     `shape` is what a model gets: (C, H, W); a reader may give one channel where the shape says three (grey
     images are replicated on the device). `development` and `test` count the official images. `files` maps
-    each official file to the sha256 of its uncompressed content, checked whenever it is read; `folders` are
-    where to look for them after the configured data folder.
+    each official file to the sha256 or md5 of its uncompressed content, checked whenever it is read, or is a
+    pattern where no checksums were published. They are looked for in the folder named after the data set, then in
+    `folders` (both relative to the data folder), plain, gzipped, or inside the official tar file `archive`.
     """
 
     name: str
@@ -55,14 +81,23 @@ class DatasetSpec:
     test: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    files: Mapping[str, str]
+    files: Mapping[str, str] | FilePattern
     recipe: Recipe
     augmentation: Augmentation
     version: int
     source: str
     folders: tuple[str, ...] = ()
+    archive: str = ""
     how_to_get: str = ""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for file, checksum in ({} if isinstance(self.files, FilePattern) else self.files).items():
+            if len(checksum) not in CHECKSUMS:
+                raise InvalidDataset(
+                    f"data set {self.name!r}: the checksum of {file!r} has {len(checksum)} digits; "
+                    "a sha256 has 64, an md5 has 32"
+                )
 
     @property
     def module(self) -> str:
@@ -77,7 +112,8 @@ class DatasetSpec:
     @property
     def digest(self) -> str:
         """The declared digest of the official files: part of every unit id, known without the data."""
-        return hashlib.sha256(json.dumps(dict(self.files), sort_keys=True).encode()).hexdigest()[:16]
+        declared = asdict(self.files) if isinstance(self.files, FilePattern) else dict(self.files)
+        return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
     def recipe_for(self, architecture: str) -> Recipe:
         """Return the recipe of an architecture on this data set."""
@@ -96,13 +132,14 @@ def dataset(
     test: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    files: Mapping[str, str],
+    files: Mapping[str, str] | FilePattern,
     source: str,
     recipe: Recipe = PAPER_RECIPE,
     recipes: Mapping[str, Recipe] | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
     version: int = 1,
     folders: tuple[str, ...] = (),
+    archive: str = "",
     how_to_get: str = "",
 ) -> Callable[[Reader], Reader]:
     """Declare `read(files) -> Images` as a data set, under the function's name."""
@@ -118,13 +155,14 @@ def dataset(
                 test=test,
                 mean=mean,
                 std=std,
-                files=dict(files),
+                files=files if isinstance(files, FilePattern) else dict(files),
                 recipe=recipe,
                 recipes=dict(recipes or {}),
                 augmentation=augmentation,
                 version=version,
                 source=source,
                 folders=folders,
+                archive=archive,
                 how_to_get=how_to_get,
             )
         )

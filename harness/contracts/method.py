@@ -21,12 +21,19 @@ from harness.contracts.space import (
     integer,
     log_uniform,
     uniform,
+    variants,
 )
 from harness.contracts.view import View
 from harness.errors import did_you_mean
 
 ANY: frozenset[str] = frozenset({"*"})
 """A method that supports every scenario."""
+
+VARIANT = "variant"
+"""The hyperparameter that names a variant of a method."""
+
+REFERENCE = "reference"
+"""The variant that does what the released code does, step by step."""
 
 
 class Method(Protocol):
@@ -63,9 +70,18 @@ class MethodSpec:
         """Whether it can serve a scenario, given by name (`random`, `class`)."""
         return "*" in self.scenarios or scenario in self.scenarios
 
-    def defaults(self) -> dict[str, Value]:
-        """Return every hyperparameter at its default."""
-        return {name: range_.default for name, range_ in self.space.items()}
+    def space_of(self, variant: str) -> Mapping[str, Range]:
+        """Return the ranges under a variant of the method."""
+        return {**self.space, **self.space[VARIANT].overrides.get(variant, {})} if VARIANT in self.space else self.space
+
+    def defaults(self, variant: str = "default") -> dict[str, Value]:
+        """Return every hyperparameter at its default under a variant."""
+        values = {name: range_.default for name, range_ in self.space_of(variant).items()}
+        return {**values, VARIANT: variant} if VARIANT in values else values
+
+    def complete(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the given values, and the defaults of their variant elsewhere."""
+        return {**self.defaults(str(values.get(VARIANT, "default"))), **values}
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Value]:
         """Return the given values in their types, or raise `InvalidHyperparameter`."""
@@ -77,7 +93,7 @@ class MethodSpec:
 
     def create(self, values: Mapping[str, Value]) -> Method:
         """Return the method with the given hyperparameters, defaults elsewhere."""
-        instance: Method = self.cls(**{**self.defaults(), **values})
+        instance: Method = self.cls(**self.complete(values))
         return instance
 
 
@@ -86,7 +102,7 @@ METHODS: Catalog[MethodSpec] = Catalog("method")
 
 
 @dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(log_uniform, uniform, integer, choice, fixed)
+    frozen_default=True, kw_only_default=True, field_specifiers=(log_uniform, uniform, integer, choice, fixed, variants)
 )
 def method(
     *,

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
 
 
 class Stopped(Exception):
-    """The harness told the run to stop; raised from `Run.step` and `Run.epochs`."""
+    """The harness told the run to stop; raised from `Run.check`, `Run.step` and `Run.epochs`."""
 
 
 class Run(Protocol):
@@ -27,12 +28,20 @@ class Run(Protocol):
 
     seed: int
     recipe: Recipe
+    architecture: ArchitectureSpec
+    """Names the modules that are the model's stem, blocks and head."""
     device: torch.device
     generator: torch.Generator
     """On the CPU, seeded for this run alone; draw on the CPU and move, so that devices agree."""
 
     def initial_model(self) -> nn.Module:
         """Return the untrained model of this seed: what the original started from."""
+
+    def untrained_model(self, name: str) -> nn.Module:
+        """Return a freshly drawn model of the same architecture; the same for the same name and seed."""
+
+    def check(self) -> None:
+        """Raise `Stopped` if the run was told to stop: for loops over batches that take no step."""
 
     def epochs(
         self, count: int, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,22 @@ class Range:
     options: tuple[Value, ...] = ()
     least: float = -math.inf
     most: float = math.inf
+    drawn: bool = True
+    capped: bool = False
+    """Options above the training batch of the recipe are not drawn."""
+    overrides: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    """For the hyperparameter `variant`: the ranges of others that differ under each of its options."""
 
     @property
     def searched(self) -> bool:
         """Whether a search draws this hyperparameter at all."""
-        return bool(self.options) or self.low is not None
+        return self.drawn and (bool(self.options) or self.low is not None)
+
+    def choices(self, recipe: Recipe) -> tuple[Value, ...]:
+        """Return the options under a recipe; the first stays even where all are above the training batch."""
+        if not self.capped:
+            return self.options
+        return tuple(o for o in self.options if float(o) <= recipe.batch_size) or self.options[:1]
 
     def upper(self, recipe: Recipe) -> float:
         """Return the upper end of the range under a recipe."""
@@ -59,16 +71,15 @@ class Range:
 
     def draw(self, rng: np.random.Generator, recipe: Recipe) -> Value:
         """Return one value from the range; a fixed hyperparameter gives its default."""
-        if self.options:
-            return self.options[int(rng.integers(len(self.options)))]
-        if self.low is None:
-            return self.default
+        if not self.searched or self.low is None:
+            options = self.choices(recipe) if self.searched else (self.default,)
+            return options[int(rng.integers(len(options)))]
         high = self.upper(recipe)
         if self.type is int:
             return int(rng.integers(int(self.low), int(high), endpoint=True))
         if self.log:
             return float(np.exp(rng.uniform(np.log(self.low), np.log(high))))
-        return float(rng.uniform(self.low, high))
+        return max(self.least, float(rng.uniform(self.low, high)))
 
     def check(self, name: str, value: Any) -> Value:
         """Return the value in its type, or raise `InvalidHyperparameter` with the values that are allowed."""
@@ -92,7 +103,8 @@ class Range:
     def describe(self) -> str:
         """Return the range as a person reads it, such as `log-uniform 1e-05 to 0.1`."""
         if self.options:
-            return "one of " + ", ".join(map(str, self.options))
+            end = ", at most the training batch" if self.capped else "" if self.drawn else "; not searched"
+            return "one of " + ", ".join(map(str, self.options)) + end
         if self.low is None:
             return "not searched"
         kind = "log-uniform" if self.log else "whole number" if self.type is int else "uniform"
@@ -106,9 +118,13 @@ def log_uniform(low: float, high: float, *, default: float) -> Any:
     return Range(float, default, low, high, log=True, least=0.0)
 
 
-def uniform(low: float, high: float, *, default: float) -> Any:
-    """Declare a number searched evenly between `low` and `high`; a study must stay inside, too."""
-    return Range(float, default, low, high, least=low, most=high)
+def uniform(low: float, high: float | ShareOfTraining, *, default: float, least: float | None = None) -> Any:
+    """Declare a number searched evenly between `low` and `high`; a study must stay inside, too.
+
+    `least` is the lowest value that means anything where `low` itself means nothing (a temperature of 0).
+    """
+    most = math.inf if isinstance(high, ShareOfTraining) else high
+    return Range(float, default, low, high, least=low if least is None else least, most=most)
 
 
 def integer(low: int, high: int | ShareOfTraining, *, default: int) -> Any:
@@ -116,17 +132,30 @@ def integer(low: int, high: int | ShareOfTraining, *, default: int) -> Any:
     return Range(int, default, low, high, least=low)
 
 
-def choice(*options: Value, default: Value) -> Any:
-    """Declare a choice; a study may set whole-number options (batch sizes) to any positive whole number."""
+def choice(*options: Value, default: Value, capped: bool = False) -> Any:
+    """Declare a choice; a study may set whole-number options (batch sizes) to any positive whole number.
+
+    A search draws no option above the training batch where the options are `capped`.
+    """
     kind = type(default)
     if any(type(option) is not kind for option in options):
         raise TypeError(f"the options {options} and the default {default!r} must have one type")
-    return Range(kind, default, options=options, least=1 if kind is int else -math.inf)
+    return Range(kind, default, options=options, least=1 if kind is int else -math.inf, capped=capped)
 
 
 def fixed(default: Value, *, least: float = 0.0, most: float = math.inf) -> Any:
     """Declare a hyperparameter that a study may set but that no search draws, such as momentum."""
     return Range(type(default), default, least=least, most=most)
+
+
+def variants(*names: str, **ranges: Mapping[str, Range]) -> Any:
+    """Declare named variants of a method beside `default`; no search draws them.
+
+    `reference` is what the released code of the method does, step by step; the harness then also hands out batches as
+    its loaders did (see `Samples.batches`). A variant given by keyword replaces the ranges of other hyperparameters.
+    """
+    options = ("default", *names, *ranges)
+    return Range(str, "default", options=options, drawn=False, overrides=ranges)
 
 
 def share_of_training(share: float) -> ShareOfTraining:

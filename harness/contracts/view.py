@@ -34,7 +34,10 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, size: int, *, shuffle: bool = True, augment: bool = False) -> Iterator[Batch]:
-        """Yield one pass in ceil(n / size) batches of even size: a short last one would spoil BatchNorm."""
+        """Yield one pass in ceil(n / size) batches of even size: a short last one would spoil BatchNorm.
+
+        Under `variant: reference` the batches are as released code had them: full ones, and a last one with the rest.
+        """
 
     def take(self, index: Tensor) -> Self:
         """Return the samples at the given positions, in that order."""

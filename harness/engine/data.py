@@ -73,11 +73,15 @@ def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PartSamples:
-    """One part of a data set as a method sees it; implements `harness.contracts.Samples`."""
+    """One part of a data set as a method sees it; implements `harness.contracts.Samples`.
+
+    Batches are `even`, or full ones and a last one with the rest.
+    """
 
     data: DeviceData
     index: Tensor
     generator: torch.Generator
+    even: bool = True
     labels: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,7 +96,8 @@ class PartSamples:
         order = torch.randperm(count, generator=self.generator) if shuffle else torch.arange(count)
         order = order.to(self.data.device)
         flips, offsets = self._augmentation(count) if augment else (None, None)
-        for start, stop in batch_bounds(count, size):
+        bounds = batch_bounds if self.even else ragged_bounds
+        for start, stop in bounds(count, size):
             positions = order[start:stop]
             images = self.data.batch(
                 self.index[positions],
@@ -132,3 +137,9 @@ def batch_bounds(count: int, size: int) -> Iterator[tuple[int, int]]:
         stop = start + count // batches + (number < count % batches)
         yield start, stop
         start = stop
+
+
+def ragged_bounds(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of full batches and of a last one with the rest, as the usual loaders do."""
+    for start in range(0, count, size):
+        yield start, min(start + size, count)

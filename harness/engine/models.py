@@ -13,10 +13,15 @@ from harness.contracts.dataset import DatasetSpec
 from harness.engine.seeding import seeded
 
 
-def build(architecture: ArchitectureSpec, dataset: DatasetSpec, seed: int, device: torch.device) -> nn.Module:
-    """Return the untrained model of a seed. The weights are drawn on the CPU, so that devices agree."""
+def build(
+    architecture: ArchitectureSpec, dataset: DatasetSpec, seed: int, device: torch.device, name: str = ""
+) -> nn.Module:
+    """Return the untrained model of a seed. The weights are drawn on the CPU, so that devices agree.
+
+    A `name` gives another model of the same seed, which shares no draw with the first.
+    """
     channels, size, _ = dataset.shape
-    with seeded("initial weights", architecture.name, seed):
+    with seeded("initial weights", architecture.name, seed, *filter(None, [name])):
         model = architecture.build(channels, size, dataset.classes)
     return model.to(device)
 

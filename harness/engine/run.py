@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.run import Stopped
 from harness.engine.device import Stopwatch
@@ -32,15 +33,16 @@ Observer = Callable[[nn.Module], dict[str, float]]
 class TrainingRun:
     """One run on one device.
 
-    `observe` measures the model before the first and after every epoch, off the clock (None: no curves).
-    `should_stop` is asked before every step.
+    `draw_model` gives the untrained model of a name ("": what the original started from). `observe` measures the model
+    before the first and after every epoch, off the clock (None: no curves). `should_stop` is asked before every step.
     """
 
     seed: int
     recipe: Recipe
+    architecture: ArchitectureSpec
     device: torch.device
     generator: torch.Generator
-    initial_model: Callable[[], nn.Module]
+    draw_model: Callable[[str], nn.Module]
     observe: Observer | None = None
     should_stop: Callable[[], bool] = lambda: False
     steps: int = 0
@@ -51,6 +53,19 @@ class TrainingRun:
     def __post_init__(self) -> None:
         self.clock = Stopwatch(self.device)
 
+    def initial_model(self) -> nn.Module:
+        """Return the untrained model of this seed: what the original started from."""
+        return self.draw_model("")
+
+    def untrained_model(self, name: str) -> nn.Module:
+        """Return another untrained model, the same for the same name and seed."""
+        return self.draw_model(name)
+
+    def check(self) -> None:
+        """Raise `Stopped` if the run was told to stop."""
+        if self.should_stop():
+            raise Stopped
+
     def epochs(
         self, count: int, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None = None
     ) -> Iterator[int]:
@@ -58,7 +73,7 @@ class TrainingRun:
         if not self.curves:
             self._record(model, None)
         for epoch in range(count):
-            self._check()
+            self.check()
             rate = float(optimizer.param_groups[0]["lr"])
             yield epoch
             if schedule is not None:
@@ -67,7 +82,7 @@ class TrainingRun:
 
     def step(self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None) -> None:
         """Take one optimiser step on the loss; `edit_gradients` runs between backward pass and step."""
-        self._check()
+        self.check()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if edit_gradients is not None:
@@ -75,10 +90,6 @@ class TrainingRun:
         optimizer.step()
         self.steps += 1
         self._losses.append(loss.detach())
-
-    def _check(self) -> None:
-        if self.should_stop():
-            raise Stopped
 
     def _record(self, model: nn.Module, rate: float | None) -> None:
         losses, self._losses = self._losses, []

@@ -144,3 +144,9 @@ def audit_note(audited: Mapping[str, Sequence[Entry]]) -> Markup:
     }
     parts = [Markup(text).format(names(audited[verdict])) for verdict, text in texts.items() if audited[verdict]]
     return Markup(" ").join(parts)
+
+
+def validation_note(seeing: Sequence[Entry]) -> Markup:
+    """Return the warning about methods that may read the validation part."""
+    text = "{} may read the validation images: what is measured on them, the population MIA too, flatters."
+    return Markup(text).format(names(seeing))

@@ -24,7 +24,8 @@ class ReportData:
 
     `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`,
     `roc` that of `harness.audit.roc_curves`; the others are the tables of the same name, cut to the study.
-    Any of them may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`).
+    Any of them may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
+    `sees_validation` names the methods that may read the validation part.
     """
 
     study: str
@@ -38,6 +39,7 @@ class ReportData:
     definitions: pl.DataFrame
     units: pl.DataFrame
     roc: pl.DataFrame = field(default_factory=_no_roc)
+    sees_validation: tuple[str, ...] = ()
 
 
 def finite(frame: pl.DataFrame) -> pl.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from harness.report.answer import Answer, answer, audit_note
+from harness.report.answer import Answer, answer, audit_note, validation_note
 from harness.report.audit import audit_panels, audit_table, headline_estimates, headline_meanings, verdicts
 from harness.report.blocks import Section, slug
 from harness.report.causes import causes
@@ -37,7 +38,9 @@ ROC = (
 def make_answer(context: Context, whole: View) -> Answer:
     """Return the answer in words, with that of the audit if there was one."""
     audited = audit_note(verdicts(context.attacks, context.roster))
-    return answer(context.data.rankings, context.roster, whole.found, context.meanings, audited)
+    found = answer(context.data.rankings, context.roster, whole.found, context.meanings, audited)
+    seeing = [entry for entry in context.roster if entry.method in context.data.sees_validation]
+    return replace(found, notes=[*found.notes, validation_note(seeing)]) if seeing else found
 
 
 def make_sections(context: Context, whole: View) -> list[Section]:

@@ -103,10 +103,10 @@ class Workbench:
         key = (unit.dataset.label, unit.farm)
         return _kept(self._audited, key, KEPT_DATASETS, lambda: self._audit(unit))
 
-    def initial_model(self, unit: Unit) -> nn.Module:
-        """Return the untrained model of a unit's architecture, data set and seed."""
+    def initial_model(self, unit: Unit, name: str = "") -> nn.Module:
+        """Return the untrained model of a unit's architecture, data set and seed; a name gives another one."""
         spec = registry.find(DATASETS, unit.dataset.name)
-        return build(self.architecture(unit), spec, unit.seed, self.device)
+        return build(self.architecture(unit), spec, unit.seed, self.device, name)
 
     def architecture(self, unit: Unit) -> ArchitectureSpec:
         """Return the architecture of a unit."""

@@ -10,14 +10,13 @@ from torch import nn
 from harness import registry
 from harness.contracts.method import METHODS
 from harness.contracts.parts import FORGET, RETAIN, VAL
-from harness.contracts.view import View
 from harness.engine.data import PartSamples
 from harness.engine.evaluate import Evaluation, evaluate
 from harness.engine.train import train
 from harness.farm import membership
 from harness.unit import Unit
 from harness.work.bench import Audited, Workbench
-from harness.work.kinds import Outcome, Phase, Signal, new_run, on_the_clock, starting_model
+from harness.work.kinds import Outcome, Phase, Signal, new_run, on_the_clock, starting_model, view_of
 
 
 def train_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
@@ -45,10 +44,10 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
         FORGET: audited.train[inside & pooled],
         VAL: bench.dataset(unit.dataset).whole()["val"],
     }
-    spec = registry.find(METHODS, unit.method.name)
-    samples = {part: PartSamples(audited.data, _index(i, bench), run.generator) for part, i in parts.items()}
-    view = View(spec.name, spec.reads, samples, bench.dataset(unit.dataset).spec.classes)
-    model, method = starting_model(unit, bench), spec.create(unit.values)
+    on_device = {part: _index(positions, bench) for part, positions in parts.items()}
+    view = view_of(unit, audited.data, on_device, run, bench.dataset(unit.dataset).spec.classes)
+    model = starting_model(unit, bench)
+    method = registry.find(METHODS, unit.method.name).create(unit.values)
     phase("unlearn")
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     phase("evaluate")

@@ -12,10 +12,10 @@ from torch import nn
 
 from harness import registry
 from harness.attacks import AttackError, loss_from_phi, population_mia
-from harness.contracts.method import METHODS
-from harness.contracts.parts import FORGET, RETAIN, TEST, VAL
+from harness.contracts.method import METHODS, REFERENCE, VARIANT
+from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
 from harness.contracts.view import View
-from harness.engine.data import PartSamples
+from harness.engine.data import DeviceData, PartSamples
 from harness.engine.evaluate import Evaluation, evaluate
 from harness.engine.run import EpochRecord, Observer, TrainingRun
 from harness.engine.seeding import generator, seeded
@@ -89,15 +89,24 @@ def _prepare(
     unit: Unit, bench: Workbench, loaded: Loaded, parts: Parts, observe: Observer | None
 ) -> tuple[TrainingRun, View, nn.Module]:
     run = new_run(unit, bench, observe)
-    spec = registry.find(METHODS, unit.method.name)
-    view = View(
-        spec.name,
-        spec.reads,
-        {part: PartSamples(loaded.data, parts.index[part], run.generator) for part in (RETAIN, FORGET, VAL)},
-        loaded.spec.classes,
-        parts.forget_classes,
-    )
+    index = {part: parts.index[part] for part in (RETAIN, FORGET, VAL)}
+    view = view_of(unit, loaded.data, index, run, loaded.spec.classes, parts.forget_classes)
     return run, view, starting_model(unit, bench)
+
+
+def view_of(
+    unit: Unit,
+    data: DeviceData,
+    index: Mapping[Part, torch.Tensor],
+    run: TrainingRun,
+    classes: int,
+    forget_classes: tuple[int, ...] = (),
+) -> View:
+    """Return what a unit's method may see of the images at the index [n] of each part."""
+    spec = registry.find(METHODS, unit.method.name)
+    even = unit.values.get(VARIANT) != REFERENCE
+    samples = {part: PartSamples(data, positions, run.generator, even) for part, positions in index.items()}
+    return View(spec.name, spec.reads, samples, classes, forget_classes)
 
 
 def starting_model(unit: Unit, bench: Workbench) -> nn.Module:
@@ -112,9 +121,10 @@ def new_run(unit: Unit, bench: Workbench, observe: Observer | None) -> TrainingR
     return TrainingRun(
         seed=unit.seed,
         recipe=unit.recipe,
+        architecture=bench.architecture(unit),
         device=bench.device,
         generator=generator("order", unit.stream, unit.method.name, unit.seed),
-        initial_model=lambda: bench.initial_model(unit),
+        draw_model=lambda name: bench.initial_model(unit, name),
         observe=observe,
     )
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.contracts import Augmentation, Images, Recipe, dataset
-from harness.engine.images import resize
+from tasks.datasets._idx import read_four
 
 
 @dataset(
@@ -26,21 +23,10 @@ from harness.engine.images import resize
     },
     recipe=Recipe(epochs=50, batch_size=256, lr=0.1),
     augmentation=Augmentation(flip=True),
-    folders=("/usr/share/datasets/fashion-mnist",),
+    folders=("FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
     how_to_get="apt-get install dataset-fashion-mnist, or the files of zalandoresearch/fashion-mnist",
     source="Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747",
 )
 def fashion_mnist(files: Mapping[str, bytes]) -> Images:
     """Fashion-MNIST, grey 28 x 28 resized to 32 x 32 and shown as 3 channels, 70,000 images in 10 classes."""
-    images = [read_idx(files[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k")]
-    labels = [read_idx(files[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k")]
-    return Images(resize(np.concatenate(images)[:, None], 32), np.concatenate(labels).astype(np.int64))
-
-
-def read_idx(content: bytes) -> NDArray[np.uint8]:
-    """Return the array of an idx file of unsigned bytes: magic 0, 0, 8, rank; big-endian sizes; the data."""
-    if content[:3] != b"\x00\x00\x08":
-        raise ValueError("not an idx file of unsigned bytes")
-    rank = content[3]
-    shape = np.frombuffer(content, ">i4", count=rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    return read_four(files, 32)

@@ -6,17 +6,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from harness.contracts import (
-    RETAIN,
-    Run,
-    View,
-    choice,
-    fixed,
-    integer,
-    log_uniform,
-    method,
-    share_of_training,
-)
+from harness.contracts import RETAIN, Run, View, method, ranges, variants
 from harness.engine.train import fit
 
 
@@ -24,11 +14,12 @@ from harness.engine.train import fit
 class Finetune:
     """Train on with the retain part; the learning rate falls on a cosine, once per epoch."""
 
-    lr: float = log_uniform(1e-5, 1e-1, default=0.1)
-    momentum: float = fixed(0.9, most=1)
-    weight_decay: float = log_uniform(1e-5, 1e-1, default=5e-4)
-    batch_size: int = choice(64, 128, 256, default=256)
-    epochs: int = integer(1, share_of_training(0.2), default=5)
+    lr: float = ranges.learning_rate(0.1)
+    momentum: float = ranges.momentum()
+    weight_decay: float = ranges.weight_decay(5e-4)
+    batch_size: int = ranges.batch_size(256)
+    epochs: int = ranges.epochs(5)
+    variant: str = variants("reference")
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the fine-tuned model."""

@@ -6,28 +6,19 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from harness.contracts import (
-    FORGET,
-    Run,
-    View,
-    choice,
-    fixed,
-    integer,
-    log_uniform,
-    method,
-    share_of_training,
-)
+from harness.contracts import FORGET, Run, View, method, ranges, variants
 
 
 @method(reads={FORGET}, source="Graves et al. 2021, AAAI; Thudi et al. 2022, arXiv 2109.13398")
 class GradientAscent:
     """Raise the loss on the forget part; the retain part is never seen."""
 
-    lr: float = log_uniform(1e-5, 1e-1, default=0.01)
-    momentum: float = fixed(0.9, most=1)
-    weight_decay: float = log_uniform(1e-5, 1e-1, default=5e-4)
-    batch_size: int = choice(64, 128, 256, default=256)
-    epochs: int = integer(1, share_of_training(0.2), default=10)
+    lr: float = ranges.learning_rate(0.01)
+    momentum: float = ranges.momentum()
+    weight_decay: float = ranges.weight_decay(5e-4)
+    batch_size: int = ranges.batch_size(256)
+    epochs: int = ranges.epochs(10)
+    variant: str = variants("reference")
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the model after descent on minus the cross-entropy of the forget part."""

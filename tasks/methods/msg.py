@@ -8,19 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from harness.contracts import (
-    FORGET,
-    RETAIN,
-    Run,
-    View,
-    choice,
-    fixed,
-    integer,
-    log_uniform,
-    method,
-    share_of_training,
-    uniform,
-)
+from harness.contracts import FORGET, RETAIN, Run, View, fixed, method, ranges, variants
 from harness.engine.train import fit
 
 GRADIENT_BATCH = 64
@@ -34,13 +22,14 @@ class MSG:
     of the weights with the smallest absolute gradient is drawn anew; the others learn with a dampened one.
     """
 
-    lr: float = log_uniform(1e-5, 1e-1, default=1e-3)
-    momentum: float = fixed(0.9, most=1)
-    weight_decay: float = log_uniform(1e-5, 1e-1, default=5e-4)
-    batch_size: int = choice(64, 128, 256, default=64)
-    epochs: int = integer(1, share_of_training(0.2), default=5)
-    init_rate: float = uniform(0, 1, default=0.3)
+    lr: float = ranges.learning_rate(1e-3)
+    momentum: float = ranges.momentum()
+    weight_decay: float = ranges.weight_decay(5e-4)
+    batch_size: int = ranges.batch_size(64)
+    epochs: int = ranges.epochs(5)
+    init_rate: float = ranges.share(0.3)
     dampening: float = fixed(0.1, most=1)
+    variant: str = variants("reference")
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the model after the masked training."""

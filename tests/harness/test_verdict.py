@@ -16,7 +16,7 @@ from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.study import load_study
 from harness.unit import Kind
-from harness.verdict import passes_but_fails
+from harness.verdict import passes_but_fails, sees_validation
 
 FORGET, VAL = 122, 216
 MARGIN = 1.96 * (1 / (8 * FORGET)) ** 0.5  # 0.0627: two binomial standard errors of 2 x 122 guesses
@@ -154,3 +154,7 @@ def test_the_attacks_of_other_studies_say_nothing(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "runs"), write=True)
     store.replace("attacks", table([attack("ct", 1e-9, study="another")]), {"study": "another"})
     assert passes_but_fails(plan, store) == []
+
+
+def test_methods_that_declare_the_validation_part_are_named(tmp_path: Path) -> None:
+    assert sees_validation(plan_of(tmp_path, "[finetune, scrub, kde]").study) == ["kde", "scrub"]

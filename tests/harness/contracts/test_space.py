@@ -21,8 +21,10 @@ from harness.contracts import (
     fixed,
     integer,
     log_uniform,
+    ranges,
     share_of_training,
     uniform,
+    variants,
 )
 
 registry.load()
@@ -43,7 +45,7 @@ def test_a_default_and_every_drawn_value_may_also_be_set(range_: Range) -> None:
 @pytest.mark.parametrize("range_", REGISTERED)
 def test_a_person_can_read_every_range(range_: Range) -> None:
     assert range_.describe()
-    assert range_.searched == (range_.describe() != "not searched")
+    assert range_.searched == (not range_.describe().endswith("not searched"))
 
 
 @given(st.floats(1e-8, 1), st.floats(1e-8, 1), st.integers(0, 99))
@@ -132,3 +134,38 @@ def test_a_senseless_value_is_refused_with_what_would_be_right(range_: Range, va
 def test_options_of_several_types_are_refused() -> None:
     with pytest.raises(TypeError, match="one type"):
         choice(1, 2.0, default=1)
+
+
+def test_a_search_draws_no_batch_above_the_training_batch_but_a_study_may_set_one() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {
+        most: {ranges.batch_size(256).draw(rng, Recipe(batch_size=most)) for _ in range(50)} for most in (32, 128, 256)
+    }
+    assert drawn == {32: {64}, 128: {64, 128}, 256: {64, 128, 256}}
+    assert ranges.batch_size(256).check("batch_size", 512) == 512
+
+
+def test_a_temperature_of_nothing_is_neither_drawn_nor_set() -> None:
+    class Lowest(np.random.Generator):
+        def uniform(self, low: float, high: float) -> float:  # type: ignore[override]
+            return low
+
+    assert ranges.temperature(1.0).draw(Lowest(np.random.PCG64(0)), RECIPE) > 0
+    with pytest.raises(InvalidHyperparameter, match=r"between 0\.001 and 5"):
+        ranges.temperature(1.0).check("temperature", 0)
+
+
+def test_fractional_epochs_end_at_the_share_of_the_training() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [ranges.fractional_epochs(3.2).draw(rng, Recipe(epochs=182)) for _ in range(500)]
+    assert 1 <= min(drawn) < 2
+    assert 36 < max(drawn) <= 37
+    assert any(value % 1 for value in drawn)
+
+
+def test_variants_are_set_by_name_and_never_drawn() -> None:
+    variant = variants("reference", fixed={"alpha": uniform(0, 0.1, default=0.05)})
+    assert {variant.draw(np.random.default_rng(seed), RECIPE) for seed in range(20)} == {"default"}
+    assert variant.check("variant", "fixed") == "fixed"
+    with pytest.raises(InvalidHyperparameter, match="one of default, reference, fixed"):
+        variant.check("variant", "strict")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.contracts import Augmentation, Images
-from harness.engine.data import DeviceData, PartSamples, batch_bounds, crop
+from harness.engine.data import DeviceData, PartSamples, batch_bounds, crop, ragged_bounds
 from harness.engine.seeding import generator
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(0, 4))
@@ -146,3 +146,22 @@ def test_every_window_is_drawn_about_equally_often() -> None:
     assert len(counts) == 9
     assert counts.min() > 850
     assert counts.max() < 1150
+
+
+@given(st.integers(0, 300), st.integers(1, 64))
+def test_ragged_batches_are_full_ones_and_the_rest(count: int, size: int) -> None:
+    bounds = list(ragged_bounds(count, size))
+    sizes = [stop - start for start, stop in bounds]
+    assert sizes == [size] * (count // size) + [count % size] * (count % size > 0)
+    assert [start for start, _ in bounds] == [size * i for i in range(len(bounds))]
+
+
+def test_samples_that_are_not_even_come_in_ragged_batches_of_the_same_images() -> None:
+    even, ragged = samples(), replace(samples(), even=False)
+    assert [len(batch.images) for batch in ragged.batches(10)] == [10, 10, 10, 7]
+    assert [len(batch.images) for batch in even.batches(10)] == [10, 9, 9, 9]
+    orders = [
+        torch.cat([batch.positions for batch in s.batches(10)]) for s in (samples(), replace(samples(), even=False))
+    ]
+    assert torch.equal(*orders)
+    assert [len(b.images) for b in ragged.take(torch.arange(5)).join(ragged).batches(40)] == [40, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from harness.report.answer import answer, audit_note, joined
 from harness.report.audit import verdicts
 from harness.report.forest import estimates
 from harness.report.meanings import read_meanings
+from harness.report.page import render
 from harness.report.roster import make_roster
 from harness.report.summary import dots, summarise
 
@@ -130,3 +132,10 @@ def test_the_audit_names_whom_it_sees_through(data: ReportData, with_audit: Call
         "The audit finds no sign of what msg, ct, finetune, successive_random_labels and gradient_ascent "
         "should have forgotten."
     )
+
+
+def test_whoever_may_read_the_validation_images_is_named(data: ReportData) -> None:
+    page = render(replace(data, sees_validation=("ct", "not_in_the_study")))
+    warning = "may read the validation images"
+    assert re.search(f"<strong>ct</strong> {warning}", page)
+    assert warning not in render(data)

@@ -25,6 +25,7 @@ from harness.engine.train import fit
 from harness.store import Store
 from harness.unit import DatasetRef, Kind
 from harness.work import Workbench, perform
+from harness.work.kinds import new_run, view_of
 
 MakeLab = Callable[..., Lab]
 Declare = Callable[[str, Collection[Part], Callable[[nn.Module, View, Run], nn.Module]], None]
@@ -242,3 +243,22 @@ def test_a_bf16_recipe_learns_what_the_fp32_one_learns(lab: Lab) -> None:
     np.testing.assert_allclose(losses[1], losses[0], atol=0.05)
     assert losses[0].max() < 0.3
     assert digests[0].isdisjoint(digests[1])
+
+
+@pytest.mark.parametrize(("variant", "sizes"), [("default", [4, 3, 3]), ("reference", [4, 4, 2])])
+def test_the_reference_variant_of_a_method_gets_the_batches_of_released_code(
+    lab: Lab, variant: str, sizes: list[int]
+) -> None:
+    varied = replace(FINETUNE, values={"variant": variant})
+    run, data = new_run(varied, lab.bench, None), lab.bench.dataset(DATASET).data
+    view = view_of(varied, data, {RETAIN: torch.arange(10)}, run, tiny.CLASSES)
+    assert [len(batch.labels) for batch in view.retain.batches(4)] == sizes
+
+
+def test_a_batch_of_one_under_batch_norm_is_a_failure_that_says_why(lab: Lab) -> None:
+    retained = len(lab.bench.parts(DATASET, SCENARIO).index["retain"])
+    values = {"batch_size": retained - 1, "epochs": 1, "variant": "reference"}
+    assert lab.perform(ORIGINAL, replace(FINETUNE, values=values)) == "failed"
+    (failure,) = lab.rows("failures", replace(FINETUNE, values=values))
+    assert "more than 1 value per channel" in failure["message"]
+    assert lab.perform(replace(FINETUNE, values={**values, "variant": "default"})) == "done"

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.contracts import DATASETS, Augmentation, DatasetSpec, Images, Recipe
+from harness.contracts.dataset import DataCorrupt
 from harness.work import official
-from harness.work.official import DataCorrupt, DataMissing
+from harness.work.official import DataMissing
 
 CONTENTS = {"images.bin": bytes(range(60)), "labels.bin": b"\x00\x01\x02\x03\x04"}
 PACK: Mapping[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress}

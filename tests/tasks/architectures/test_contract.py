@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.contracts import ARCHITECTURES
+from harness.engine import vision
 from harness.engine.models import count_parameters
 
 registry.load()
@@ -26,8 +27,8 @@ def built(name: str, channels: int = 3, size: int = 32) -> nn.Module:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gives_a_logit_for_every_class_and_a_gradient_for_every_weight(name: str, channels: int, size: int) -> None:
     model = built(name, channels, size).train()
-    logits = model(torch.randn(4, channels, size, size))
-    assert logits.shape == (4, CLASSES)
+    logits = model(torch.randn(2, channels, size, size))
+    assert logits.shape == (2, CLASSES)
     logits.square().sum().backward()
     assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in model.parameters())
 
@@ -74,6 +75,41 @@ def test_resnet18_has_the_published_number_of_parameters(classes: int, parameter
     assert count_parameters(model) == parameters
     assert len(list(model.parameters())) == 62
     assert sum(isinstance(layer, nn.Conv2d) for layer in model.modules()) == 20
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(5, 10_550_217), (10, 10_552_462), (100, 10_592_872)])
+def test_tinyvit_11m_has_the_published_number_of_parameters(classes: int, parameters: int) -> None:
+    model = ARCHITECTURES["tinyvit_11m"].build(3, 224, classes)
+    assert count_parameters(model) == parameters
+    assert len(list(model.parameters())) == 215
+    kernels = [layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    assert (len(kernels), sum(kernel.shape[2] > 1 for kernel in kernels)) == (27, 17)
+    assert sum(kernel.numel() for kernel in kernels) == pytest.approx(0.053 * 10_552_462, rel=0.02)
+
+
+def test_tinyvit_11m_is_timms() -> None:
+    vision.torchvision()
+    import timm
+
+    official = timm.create_model("tiny_vit_11m_224", pretrained=False, num_classes=CLASSES).eval()
+    own = ARCHITECTURES["tinyvit_11m"].build(3, 32, CLASSES).eval()
+    own.load_state_dict(official.state_dict())
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(own(images), official(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_weight_learns_in_eval_mode_step_after_step(name: str) -> None:
+    """Methods that freeze the running statistics train in eval mode, after evaluations without gradients."""
+    model = built(name, size=8).eval()
+    images = torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        model(images)
+    for _ in range(2):
+        model.zero_grad(set_to_none=True)
+        model(images).square().sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
 
 
 def test_resnet18_keeps_its_imagenet_stem_and_resnet18_cifar_does_not_shrink_small_images() -> None:

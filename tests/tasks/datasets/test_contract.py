@@ -9,6 +9,7 @@ import pytest
 
 from harness import registry
 from harness.contracts import ARCHITECTURES, DATASETS
+from harness.contracts.dataset import FilePattern
 
 registry.load()
 every_dataset = pytest.mark.parametrize("name", DATASETS)
@@ -28,13 +29,18 @@ def test_facts_fit_together(name: str) -> None:
 
 
 @every_dataset
-def test_files_have_checksums(name: str) -> None:
+def test_files_have_checksums_or_are_counted(name: str) -> None:
     spec = DATASETS[name]
-    assert spec.files
-    assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in spec.files.values())
-    assert len(set(spec.files.values())) == len(spec.files)
-    assert all(file == PurePosixPath(file).name for file in spec.files)
     assert re.fullmatch("[0-9a-f]{16}", spec.digest)
+    if isinstance(spec.files, FilePattern):
+        assert spec.files.count == spec.development + spec.test
+        assert spec.files.glob
+        assert spec.files.split
+    else:
+        assert spec.files
+        assert all(re.fullmatch("[0-9a-f]{64}|[0-9a-f]{32}", checksum) for checksum in spec.files.values())
+        assert len(set(spec.files.values())) == len(spec.files)
+        assert all(file == PurePosixPath(file).name for file in spec.files)
 
 
 @every_dataset

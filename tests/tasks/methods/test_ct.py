@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import tiny_problem as tiny
 import torch
 from torch import nn
 
 from harness.engine.models import digest
-from tasks.methods.ct import transpose_kernels
+from tasks.methods.ct import NotSquare, transpose_kernels
 
 
 def test_twice_is_the_identity_on_every_weight() -> None:
@@ -35,3 +36,11 @@ def test_training_starts_from_the_transposed_kernels() -> None:
     expected = tiny.own_copy("cnn_small")
     transpose_kernels(expected)
     assert digest(dict(after.named_parameters())) == digest(dict(expected.named_parameters()))
+
+
+def test_a_kernel_that_is_not_square_is_refused_and_nothing_is_changed() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, (1, 7)))
+    before = digest(model.state_dict())
+    with pytest.raises(NotSquare, match="1x7 kernel of '1'"):
+        transpose_kernels(model)
+    assert digest(model.state_dict()) == before

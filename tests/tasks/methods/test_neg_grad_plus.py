@@ -19,7 +19,14 @@ LR, MOMENTUM, DECAY, BATCH, EPOCHS = 0.02, 0.9, 1e-3, 8, 2
 VALUES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY, "batch_size": BATCH, "epochs": EPOCHS}
 
 
-def plain_neg_grad_plus(alpha: float) -> nn.Module:
+def cut(positions: Tensor, variant: str) -> tuple[Tensor, ...]:
+    """Batches of even size, or full ones and a last one with the rest."""
+    if variant == "reference":
+        return positions.split(BATCH)
+    return positions.tensor_split(math.ceil(len(positions) / BATCH))
+
+
+def plain_neg_grad_plus(alpha: float, variant: str) -> nn.Module:
     model = tiny.own_copy("cnn_small", torch.float64).eval()
     index, source, order = tiny.uneven_parts(), tiny.data(torch.float64), generator("order", 0)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
@@ -28,8 +35,8 @@ def plain_neg_grad_plus(alpha: float) -> nn.Module:
         return cross_entropy(model(source.batch(positions)), source.labels[positions])
 
     for _ in range(EPOCHS):
-        retain = index[RETAIN][torch.randperm(26, generator=order)].tensor_split(math.ceil(26 / BATCH))
-        forget = index[FORGET][torch.randperm(14, generator=order)].tensor_split(math.ceil(14 / BATCH))
+        retain = cut(index[RETAIN][torch.randperm(26, generator=order)], variant)
+        forget = cut(index[FORGET][torch.randperm(14, generator=order)], variant)
         for number, kept in enumerate(retain):
             total = alpha * loss(kept) - (1 - alpha) * loss(forget[number % len(forget)])
             gradients = torch.autograd.grad(total, list(model.parameters()))
@@ -40,17 +47,18 @@ def plain_neg_grad_plus(alpha: float) -> nn.Module:
     return model
 
 
+@pytest.mark.parametrize("variant", ["default", "reference"])
 @pytest.mark.parametrize("alpha", [0.7, 1.0])
-def test_ends_in_the_weights_of_a_plain_loop(alpha: float) -> None:
+def test_ends_in_the_weights_of_a_plain_loop(alpha: float, variant: str) -> None:
     found = tiny.unlearn(
         "neg_grad_plus",
         tiny.new_run(),
         tiny.uneven_parts(),
-        {**VALUES, "alpha": alpha},
+        {**VALUES, "alpha": alpha, "variant": variant},
         model=tiny.own_copy("cnn_small", torch.float64),
         source=tiny.data(torch.float64),
     )
-    for name, tensor in plain_neg_grad_plus(alpha).state_dict().items():
+    for name, tensor in plain_neg_grad_plus(alpha, variant).state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], tensor, rtol=0, atol=1e-6, msg=name)
 
 
@@ -85,3 +93,24 @@ def test_forget_batches_are_replayed_in_the_same_order_within_an_epoch_and_shuff
         assert (third, fourth) == (first, second)
         assert sorted(first + second) == sorted(tiny.uneven_parts()[FORGET].tolist())
     assert epochs[0] != epochs[1]
+
+
+class Biased(nn.Linear):
+    """A linear model with a parameter named as TinyViT's attention biases are; it has a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__(3 * 8 * 8, tiny.CLASSES)
+        self.attention_biases = nn.Parameter(torch.ones(tiny.CLASSES))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.flatten(1)) + self.attention_biases
+
+
+def test_reference_alone_leaves_attention_biases_as_they_were_and_thaws_them() -> None:
+    for variant, kept in (("default", False), ("reference", True)):
+        model = Biased()
+        before = model.weight.detach().clone()
+        tiny.unlearn("neg_grad_plus", tiny.new_run(), tiny.uneven_parts(), {**VALUES, "variant": variant}, model=model)
+        assert torch.equal(model.attention_biases, torch.ones(tiny.CLASSES)) == kept
+        assert not torch.equal(model.weight, before)
+        assert all(parameter.requires_grad for parameter in model.parameters())

@@ -25,10 +25,11 @@ Epoch = dict[int, int]
 @pytest.fixture(scope="module")
 def epochs() -> list[Epoch]:
     """The label that each image (by position) was trained with, for each epoch of a long run."""
-    return list(trained_labels())
+    return list(trained_labels(EPOCHS))
 
 
-def trained_labels() -> Iterator[Epoch]:
+def trained_labels(count: int, variant: str = "default") -> Iterator[Epoch]:
+    """Yield the labels of each epoch, in the order in which the images came."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, tiny.CLASSES))
     labels: list[Tensor] = []
 
@@ -38,9 +39,9 @@ def trained_labels() -> Iterator[Epoch]:
 
     with pytest.MonkeyPatch.context() as patch, tiny.seen_by(model) as batches:
         patch.setattr(successive_random_labels, "cross_entropy", note)
-        values = {"epochs": EPOCHS, "batch_size": 16, "lr": 1e-4}
+        values = {"epochs": count, "batch_size": 16, "lr": 1e-4, "variant": variant}
         tiny.unlearn("successive_random_labels", tiny.new_run(), tiny.uneven_parts(), values, model=model)
-    per_epoch = len(batches) // EPOCHS
+    per_epoch = len(batches) // count
     for start in range(0, len(batches), per_epoch):
         pairs = [
             pair
@@ -79,3 +80,27 @@ def test_forget_labels_change_between_epochs(epochs: list[Epoch]) -> None:
 def test_the_images_come_in_a_new_order_every_epoch(epochs: list[Epoch]) -> None:
     orders = {tuple(epoch) for epoch in epochs}
     assert len(orders) == EPOCHS
+
+
+@pytest.fixture(scope="module")
+def released() -> list[Epoch]:
+    """The same for three epochs of the released algorithm."""
+    return list(trained_labels(3, "reference"))
+
+
+def test_reference_gives_forget_images_the_labels_of_seed_123_in_the_order_in_which_they_come(
+    released: list[Epoch],
+) -> None:
+    forget = set(tiny.uneven_parts()[FORGET].tolist())
+    orders = set()
+    for epoch in released:
+        order = [i for i in epoch if i in forget]
+        rng = np.random.default_rng(123)
+        assert [epoch[i] for i in order] == [rng.integers(0, tiny.CLASSES) for _ in order]
+        orders.add(tuple(order))
+    assert len(orders) == len(released)
+
+
+def test_reference_keeps_the_labels_of_retain(released: list[Epoch]) -> None:
+    retain = tiny.uneven_parts()[RETAIN].tolist()
+    assert all(epoch[i] == tiny.images().labels[i] for epoch in released for i in retain)

@@ -1,0 +1,27 @@
+"""The idx files of the MNIST family: four of them, grey images of 28 x 28 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts import Images
+from harness.engine.images import resize
+
+
+def read_four(files: Mapping[str, bytes], size: int) -> Images:
+    """Return the training and then the test images, resized to `size` x `size`, of the four official files."""
+    images = [read_idx(files[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k")]
+    labels = [read_idx(files[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k")]
+    return Images(resize(np.concatenate(images)[:, None], size), np.concatenate(labels).astype(np.int64))
+
+
+def read_idx(content: bytes) -> NDArray[np.uint8]:
+    """Return the array of an idx file of unsigned bytes: magic 0, 0, 8, rank; big-endian sizes; the data."""
+    if content[:3] != b"\x00\x00\x08":
+        raise ValueError("not an idx file of unsigned bytes")
+    rank = content[3]
+    shape = np.frombuffer(content, ">i4", count=rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)

@@ -1,0 +1,154 @@
+"""CIFAR-10 and CIFAR-100 on batches written here, and pickles that want more than arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import on_disk
+import pytest
+from numpy.typing import NDArray
+
+from harness import registry
+from harness.contracts import DATASETS, DatasetSpec
+from harness.contracts.dataset import DataCorrupt
+from harness.work import official
+from tasks.datasets.cifar import unpickle
+
+registry.load()
+LABELS = {"cifar10": [3, 9, 0, 1, 2, 7], "cifar100": [99, 42]}
+"""One image of each file, in the order in which they have to come."""
+KEYS = {"cifar10": b"labels", "cifar100": b"fine_labels"}
+OFFICIAL = {"cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz")}
+OFFICIAL["cifar100"] = ("cifar-100-python", "cifar-100-python.tar.gz")
+both = pytest.mark.parametrize("name", LABELS)
+
+
+def rows(name: str) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (len(LABELS[name]), 3072)).astype(np.uint8)
+
+
+def written(name: str) -> dict[str, bytes]:
+    """Files of one image each, under the official names."""
+    parts = zip(DATASETS[name].files, rows(name), LABELS[name], strict=True)
+    return {file: on_disk.cifar(row[None], [label], KEYS[name]) for file, row, label in parts}
+
+
+def declared(name: str, files: dict[str, bytes]) -> DatasetSpec:
+    checksums = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
+    return replace(DATASETS[name], files=checksums, development=len(files) - 1, test=1)
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+
+
+def pack(archive: Path, folder: str, files: dict[str, bytes]) -> None:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz") as opened:
+        for file, content in {"batches.meta": b"not asked for", **files}.items():
+            member = tarfile.TarInfo(f"{folder}/{file}")
+            member.size = len(content)
+            opened.addfile(member, io.BytesIO(content))
+
+
+@both
+@pytest.mark.parametrize("place", ["{name}", "{folder}", "{name}/{folder}"])
+def test_batches_are_read_in_order_test_last_from_every_usual_folder(tmp_path: Path, name: str, place: str) -> None:
+    files = written(name)
+    put(tmp_path / place.format(name=name, folder=OFFICIAL[name][0]), files)
+    found = official.read(declared(name, files), str(tmp_path))
+    assert found.labels.tolist() == LABELS[name]
+    assert found.labels.dtype == np.int64
+    assert found.images.dtype == np.uint8
+    np.testing.assert_array_equal(found.images.reshape(-1, 3072), rows(name))
+
+
+@both
+@pytest.mark.parametrize("place", [".", "{name}", "{folder}"])
+def test_the_official_archive_is_read_as_it_is_whatever_its_order(tmp_path: Path, name: str, place: str) -> None:
+    files = written(name)
+    folder, archive = OFFICIAL[name]
+    target = tmp_path / place.format(name=name, folder=folder) / archive
+    pack(target, folder, dict(reversed(files.items())))
+    found = official.read(declared(name, files), str(tmp_path))
+    assert found.labels.tolist() == LABELS[name]
+    np.testing.assert_array_equal(found.images.reshape(-1, 3072), rows(name))
+    assert [path.name for path in target.parent.iterdir()] == [archive]
+
+
+@both
+def test_a_row_is_the_red_plane_then_green_then_blue_each_row_by_row(name: str) -> None:
+    files = written(name)
+    pixels = np.zeros((1, 3072), dtype=np.uint8)
+    pixels[0, 0 * 1024 + 2 * 32 + 5] = 201  # red, third row, sixth column
+    pixels[0, 1 * 1024 + 31 * 32 + 0] = 202  # green, last row, first column
+    pixels[0, 2 * 1024 + 0 * 32 + 31] = 203  # blue, first row, last column
+    first = next(iter(files))
+    image = DATASETS[name].read({**files, first: on_disk.cifar(pixels, [1], KEYS[name])}).images[0]
+    assert [image[0, 2, 5], image[1, 31, 0], image[2, 0, 31]] == [201, 202, 203]
+    assert np.count_nonzero(image) == 3
+
+
+@both
+def test_the_declared_checksums_are_those_that_torchvision_knows(name: str) -> None:
+    from harness.engine.vision import torchvision
+
+    torchvision()
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    known = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    assert DATASETS[name].files == dict(known.train_list + known.test_list)
+    assert DATASETS[name].archive == known.filename
+    assert known.base_folder in DATASETS[name].folders
+
+
+class Calls:
+    """Pickled as a call."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(("function", "code"), [(os.system, "touch {}"), (eval, "open({!r}, 'w').close()")])
+def test_a_pickle_that_calls_for_anything_else_is_refused_and_not_executed(
+    tmp_path: Path, protocol: int, function: Callable[..., Any], code: str
+) -> None:
+    touched = tmp_path / "touched"
+    harm = {"data": Calls(function, code.format(str(touched))), "labels": [1]}
+    content = pickle.dumps(harm, protocol)
+    files = {**written("cifar10"), "data_batch_3": content}
+    put(tmp_path / "cifar10", files)
+    with pytest.raises(DataCorrupt, match=r"calls for \w+\.(system|eval); nothing but numpy arrays") as caught:
+        official.read(declared("cifar10", files), str(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert not touched.exists()
+    pickle.loads(content)  # what it does where nobody looks
+    assert touched.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["numpy load", "numpy fromfile", "numpy.core.multiarray scalar", "numpy ndarray.tofile", "copyreg __newobj__"],
+)
+def test_other_functions_of_numpy_are_refused_too(name: str) -> None:
+    module, attribute = name.split()
+    short = [b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, attribute)]
+    by_opcode = b"c" + f"{module}\n{attribute}\n".encode(), short[0] + short[1] + b"\x93"
+    for asked in by_opcode:
+        with pytest.raises(DataCorrupt, match="nothing but numpy arrays"):
+            unpickle(b"\x80\x04" + asked + b".")
