@@ -7,9 +7,13 @@ Importing costs numpy only; scipy and scikit-learn are loaded by the functions t
 """
 
 from harness.attacks.curves import OperatingPoint, auc, roc_points, tpr_at_fpr
+from harness.attacks.epsilon import CpEpsilon, eps_cp, eps_gdp, eps_onerun
 from harness.attacks.errors import AttackError, NonFiniteLossError
 from harness.attacks.evaluate import VERSION, Result, audit, evaluate, null_tpr
+from harness.attacks.forgetting import ForgettingQuality, final_score, forgetting_quality
 from harness.attacks.intervals import Interval, holm, jackknife_interval
+from harness.attacks.klom import gaussian_kl, klom, klom_floor
+from harness.attacks.lira import LIRA_VARIANTS, lira, lira_reference
 from harness.attacks.population import hanley_mcneil_se, population_auc, population_mia
 from harness.attacks.power import (
     auc_standard_error,
@@ -20,17 +24,24 @@ from harness.attacks.power import (
     smallest_detectable_effect,
     smallest_detectable_effect_per_example,
 )
+from harness.attacks.rmia import OFFLINE_A, rmia, tune_offline_a
 from harness.attacks.signal import clip_phi, confidence_from_phi, count_nonfinite, loss_from_phi, phi
 from harness.attacks.student import VARIANCES
+from harness.attacks.svc_mia import Outputs, outputs, svc_efficacy, svc_feature, svc_training_privacy
 from harness.attacks.ulira import jackknife, stack_retrains, ulira
 
 __all__ = [
+    "LIRA_VARIANTS",
+    "OFFLINE_A",
     "VARIANCES",
     "VERSION",
     "AttackError",
+    "CpEpsilon",
+    "ForgettingQuality",
     "Interval",
     "NonFiniteLossError",
     "OperatingPoint",
+    "Outputs",
     "Result",
     "auc",
     "auc_standard_error",
@@ -39,23 +50,39 @@ __all__ = [
     "confidence_from_phi",
     "count_nonfinite",
     "effective_effect",
+    "eps_cp",
+    "eps_gdp",
+    "eps_onerun",
     "evaluate",
     "expected_auc",
     "expected_tpr",
+    "final_score",
+    "forgetting_quality",
+    "gaussian_kl",
     "hanley_mcneil_se",
     "holm",
     "jackknife",
     "jackknife_interval",
+    "klom",
+    "klom_floor",
+    "lira",
+    "lira_reference",
     "loss_from_phi",
     "lowest_readable_fpr",
     "null_tpr",
+    "outputs",
     "phi",
     "population_auc",
     "population_mia",
+    "rmia",
     "roc_points",
     "smallest_detectable_effect",
     "smallest_detectable_effect_per_example",
     "stack_retrains",
+    "svc_efficacy",
+    "svc_feature",
+    "svc_training_privacy",
     "tpr_at_fpr",
+    "tune_offline_a",
     "ulira",
 ]

@@ -35,7 +35,7 @@ def test_every_file_of_tasks_that_declares_something_is_found() -> None:
 
     folder = Path(str(tasks.__file__)).parent
     for kind, catalog in registry.CATALOGS.items():
-        declaring = {path.stem for path in (folder / kind).glob("*.py") if path.stem != "__init__"}
+        declaring = {path.stem for path in (folder / kind).glob("[!_]*.py")}
         found = {catalog[name].module for name in catalog}
         assert found >= {f"tasks.{kind}.{stem}" for stem in declaring}
 

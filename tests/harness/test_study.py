@@ -141,7 +141,7 @@ def test_different_values_have_different_names(
         ("[digits]", "digits", "2: datasets: must be a list, not 'digits'"),
         ("[digits]", "[]", "2: datasets: must hold at least one entry, not []"),
         ("[digits]", "[digit]", "2: datasets.0: no dataset 'digit'; did you mean 'digits'?"),
-        ("[digits]", "\n- digits\n- mnust", "4: datasets.1: no dataset 'mnust'; known: "),
+        ("[digits]", "\n- digits\n- photos", "4: datasets.1: no dataset 'photos'; known: "),
         ("[digits]", "[digits@99]", "2: datasets.0: 'digits@99': the subset must be a whole number from 100 to"),
         ("[digits]", "[digits@1797]", "2: datasets.0: 'digits@1797': the subset must be a whole number from 100"),
         ("[digits]", "[digits@1e3]", "2: datasets.0: 'digits@1e3': the subset must be a whole number"),
