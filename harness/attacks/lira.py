@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.attacks.errors import AttackError
-from harness.attacks.signal import Bools, Floats, clip_phi
+from harness.attacks.signal import Bools, Floats, clip_phi, refuse_nan
 from harness.attacks.student import Predictive, Variance, check_variance, predictive, shrink
 from harness.attacks.ulira import MIN_OBSERVATIONS
 from harness.errors import did_you_mean
@@ -158,9 +158,7 @@ def lira_reference(
         raise AttackError(f"unknown variant {variant!r}; the released code has online and offline")
     x, y, members = check_references(target, phi, inside)
     for name, values in (("target", x), ("phi", y)):
-        bad = np.argwhere(np.isnan(values))
-        if len(bad):
-            raise AttackError(f"{name} row {bad[0][0]} is NaN at example {bad[0][1]}; `lira` can leave NaN out")
+        refuse_nan(name, values, "`lira` can leave NaN out")
     out = _first_rows(y, ~members, "OUT")
     if variant == "offline":
         spread = np.std(out) if fix_variance else np.std(out, axis=0)

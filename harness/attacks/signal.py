@@ -75,6 +75,13 @@ def count_nonfinite(phi: npt.ArrayLike) -> int:
     return int(np.count_nonzero(~np.isfinite(np.asarray(phi, dtype=np.float64))))
 
 
+def refuse_nan(name: str, values: Floats, hint: str) -> None:
+    """Raise AttackError that names the first row and example [rows, examples] that is NaN, and what to do."""
+    bad = np.argwhere(np.isnan(values))
+    if len(bad):
+        raise AttackError(f"{name} row {bad[0][0]} is NaN at example {bad[0][1]}; {hint}")
+
+
 def clip_phi(phi: npt.ArrayLike) -> Floats:
     """Return phi as float64 clipped to +-MAX_PHI; NaN, the mark of a diverged model, stays NaN."""
     return np.clip(np.asarray(phi, dtype=np.float64), -MAX_PHI, MAX_PHI)

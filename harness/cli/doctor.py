@@ -14,7 +14,7 @@ from harness.cli import options
 from harness.cli.text import columns
 from harness.errors import HarnessError
 
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "polars", "pyarrow")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars", "pyarrow")
 
 Finding = tuple[bool, str, str]
 

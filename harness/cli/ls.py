@@ -44,12 +44,15 @@ def _describe(kind: str, spec: Any) -> dict[str, Any]:
     if kind == "methods":
         row["reads"] = " ".join(sorted(spec.reads)) or "nothing"
         row["summary"] = spec.summary
-        row["hyperparameters"] = {
-            name: {"default": range_.default, "searched": range_.describe()} for name, range_ in spec.space.items()
-        }
+        row["hyperparameters"] = _ranges(spec.space)
+        row["variants"] = {name: _ranges(own) for name, own in spec.overrides.items()}
     else:
         row["summary"] = spec.summary
     return row
+
+
+def _ranges(space: Any) -> dict[str, Any]:
+    return {name: {"default": range_.default, "searched": range_.describe()} for name, range_ in space.items()}
 
 
 def _suites() -> list[dict[str, Any]]:

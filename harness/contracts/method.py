@@ -70,9 +70,14 @@ class MethodSpec:
         """Whether it can serve a scenario, given by name (`random`, `class`)."""
         return "*" in self.scenarios or scenario in self.scenarios
 
+    @property
+    def overrides(self) -> Mapping[str, Mapping[str, Range]]:
+        """The ranges that replace those of `space`, by variant; none for most methods."""
+        return self.space[VARIANT].overrides if VARIANT in self.space else {}
+
     def space_of(self, variant: str) -> Mapping[str, Range]:
         """Return the ranges under a variant of the method."""
-        return {**self.space, **self.space[VARIANT].overrides.get(variant, {})} if VARIANT in self.space else self.space
+        return {**self.space, **self.overrides.get(variant, {})}
 
     def defaults(self, variant: str = "default") -> dict[str, Value]:
         """Return every hyperparameter at its default under a variant."""
@@ -83,13 +88,14 @@ class MethodSpec:
         """Return the given values, and the defaults of their variant elsewhere."""
         return {**self.defaults(str(values.get(VARIANT, "default"))), **values}
 
-    def checked(self, values: Mapping[str, Any]) -> dict[str, Value]:
-        """Return the given values in their types, or raise `InvalidHyperparameter`."""
+    def checked(self, values: Mapping[str, Any], variant: str = "default") -> dict[str, Value]:
+        """Return the given values in their types, or raise `InvalidHyperparameter`; the ranges are the variant's."""
+        space = self.space_of(variant)
         for name in values:
-            if name not in self.space:
-                hint = did_you_mean(name, self.space) if self.space else "; it has none"
+            if name not in space:
+                hint = did_you_mean(name, space) if space else "; it has none"
                 raise InvalidHyperparameter(f"method {self.name!r} has no hyperparameter {name!r}{hint}")
-        return {name: self.space[name].check(f"{self.name}.{name}", value) for name, value in values.items()}
+        return {name: space[name].check(f"{self.name}.{name}", value) for name, value in values.items()}
 
     def create(self, values: Mapping[str, Value]) -> Method:
         """Return the method with the given hyperparameters, defaults elsewhere."""

@@ -71,9 +71,12 @@ class Range:
 
     def draw(self, rng: np.random.Generator, recipe: Recipe) -> Value:
         """Return one value from the range; a fixed hyperparameter gives its default."""
-        if not self.searched or self.low is None:
-            options = self.choices(recipe) if self.searched else (self.default,)
+        if not self.searched:
+            return self.default
+        if self.options:
+            options = self.choices(recipe)
             return options[int(rng.integers(len(options)))]
+        assert self.low is not None  # it is searched and has no options
         high = self.upper(recipe)
         if self.type is int:
             return int(rng.integers(int(self.low), int(high), endpoint=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
@@ -11,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from harness.contracts import REFERENCE, RETAIN, ArchitectureSpec, Run, Samples, View, integer, method, ranges, variants
 from harness.engine.schedules import step_decay
 from harness.errors import HarnessError
-from tasks.methods._released import ATTENTION_BIASES
+from tasks.methods._released import freeze_attention_biases
 
 
 class NoBlocks(HarnessError):
@@ -39,7 +38,7 @@ class CFk:
         """Return the model with its last blocks and head trained on; `NoBlocks` where no blocks are declared."""
         return fit_anchored(
             model,
-            trainable(last_modules(model, run.architecture, self.k), self.variant),
+            last_modules(model, run.architecture, self.k),
             data.retain,
             run,
             lr=self.lr,
@@ -47,6 +46,7 @@ class CFk:
             batch_size=self.batch_size,
             epochs=self.epochs,
             decay=self.decay,
+            released=self.variant == REFERENCE,
         )
 
 
@@ -59,15 +59,9 @@ def last_modules(model: nn.Module, architecture: ArchitectureSpec, k: int) -> li
     return [model.get_submodule(name) for name in (*architecture.blocks[-k:], architecture.head)]
 
 
-def trainable(modules: list[nn.Module], variant: str) -> list[Parameter]:
-    """Return the parameters of the modules, under `reference` without those named `attention_biases`."""
-    named = [pair for module in modules for pair in module.named_parameters()]
-    return [p for name, p in named if variant != REFERENCE or not name.endswith(ATTENTION_BIASES)]
-
-
 def fit_anchored(
     model: nn.Module,
-    weights: list[Parameter],
+    modules: list[nn.Module],
     samples: Samples,
     run: Run,
     *,
@@ -77,11 +71,18 @@ def fit_anchored(
     epochs: int,
     decay: float,
     augment: bool = False,
+    released: bool = False,
 ) -> nn.Module:
-    """Minimise CE + (l2 / 2) * ||weights - their values now||^2 in eval mode; all other parameters are frozen."""
+    """Minimise CE + (l2 / 2) * ||w - w_now||^2 over the weights of some modules in eval mode, the others frozen.
+
+    `released` freezes the attention biases, too.
+    """
     model.eval().requires_grad_(False)
-    for weight in weights:
-        weight.requires_grad_(True)
+    for module in modules:
+        module.requires_grad_(True)
+    if released:
+        freeze_attention_biases(model)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     anchors = [weight.detach().clone() for weight in weights]
     optimizer = SGD(weights, lr)
     schedule = LambdaLR(optimizer, lambda epoch: step_decay(epoch, epochs, decay))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.contracts import RETAIN, Run, View, integer, method, ranges, variants
-from tasks.methods.cf_k import fit_anchored, last_modules, trainable
+from harness.contracts import REFERENCE, RETAIN, Run, View, integer, method, ranges, variants
+from tasks.methods.cf_k import fit_anchored, last_modules
 
 
 @method(name="eu_k", reads={RETAIN}, source="Goel et al. 2022, arXiv 2201.06640, EU-k")
@@ -34,7 +34,7 @@ class EUk:
             redraw(module, run.generator)
         return fit_anchored(
             model,
-            trainable(modules, self.variant),
+            modules,
             data.retain,
             run,
             lr=self.lr,
@@ -43,6 +43,7 @@ class EUk:
             epochs=self.epochs,
             decay=self.decay,
             augment=True,
+            released=self.variant == REFERENCE,
         )
 
 

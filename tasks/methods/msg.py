@@ -64,8 +64,10 @@ class MSG:
         model.zero_grad(set_to_none=True)
         chosen = torch.randperm(len(data.retain), generator=run.generator)[: len(data.forget)]
         for images, labels, _ in data.retain.take(chosen).batches(GRADIENT_BATCH):
+            run.check()
             cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
         for images, labels, _ in data.forget.batches(self.batch_size):
+            run.check()
             (-cross_entropy(model(images), labels)).backward()  # type: ignore[no-untyped-call]
 
 

@@ -105,3 +105,15 @@ def test_every_registered_method_is_complete(name: str) -> None:
     assert spec.version >= 1
     assert {field.name for field in dataclasses.fields(spec.cls)} == set(spec.space)
     assert spec.checked(spec.defaults()) == spec.defaults()
+
+
+def test_a_variant_brings_its_own_ranges_and_defaults() -> None:
+    registry.load()
+    fisher = METHODS["fisher_forgetting"]
+    assert fisher.complete({"variant": "fixed"}) == {"alpha": 1e-6, "batch_size": 64, "variant": "fixed"}
+    assert fisher.complete({"variant": "fixed", "alpha": 0.2})["alpha"] == 0.2
+    assert fisher.complete({})["alpha"] == 0.2
+    assert fisher.create({"variant": "fixed"}) == fisher.cls(alpha=1e-6, variant="fixed")
+    assert fisher.checked({"alpha": 2.0}, "fixed") == {"alpha": 2.0}
+    with pytest.raises(InvalidHyperparameter, match="between 0 and 1"):
+        fisher.checked({"alpha": 2.0})

@@ -70,18 +70,12 @@ def test_a_lease_ends_when_its_block_fails(store: Store) -> None:
 @pytest.mark.parametrize(
     ("host", "pid", "age", "beat", "alive"),
     [
-        ("elsewhere", 1, 500, 59, True),
-        ("elsewhere", 1, 500, 61, False),
-        (socket.gethostname(), os.getppid(), 500, 500, True),  # silent, but its process is there
-        (socket.gethostname(), dead_pid(), 5, 0, False),
-        (socket.gethostname(), os.getpid(), 0, 0, True),
-        (
-            socket.gethostname(),
-            os.getpid(),
-            10**9,
-            0,
-            False,
-        ),  # before this process: another one of this number
+        pytest.param("elsewhere", 1, 500, 59, True, id="elsewhere"),
+        pytest.param("elsewhere", 1, 500, 61, False, id="elsewhere, silent"),
+        pytest.param(socket.gethostname(), os.getppid(), 500, 500, True, id="silent, but its process is there"),
+        pytest.param(socket.gethostname(), dead_pid(), 5, 0, False, id="its process is gone"),
+        pytest.param(socket.gethostname(), os.getpid(), 0, 0, True, id="this process"),
+        pytest.param(socket.gethostname(), os.getpid(), 10**9, 0, False, id="before this process, of its number"),
     ],
 )
 def test_who_counts_as_alive(
