@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo picture test test-slow lint clean
+.PHONY: help install demo picture test test-slow bench lint clean
 
 help:
 	@echo "make demo        install into .venv, run the digits study, print the ranking"
 	@echo "make test        lint, types, walls and the whole test suite"
 	@echo "make test-slow   what takes minutes more"
+	@echo "make bench       speed and memory of the attacks, beside a plain loop; fails where a limit is missed"
 	@echo "make picture     draw the picture of the README from the demo's results"
 	@echo "make clean       remove .venv and caches (results in runs/ stay)"
 
@@ -34,10 +35,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
+
+bench: $(STAMP)
+	$(BIN)/python tests/bench/attacks.py --big
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

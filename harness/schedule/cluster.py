@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.errors import HarnessError, one_line
 from harness.schedule.environment import environment
+from harness.schedule.patience import patient_start
 from harness.schedule.quiet import quiet, standard_error
 from harness.schedule.scratch import temporary_folder
 
@@ -122,7 +123,8 @@ def _initialise(arguments: dict[str, Any], logger: logging.Logger) -> None:
         raise NoRay(f"no Ray at {arguments['address']}: this process uses another one; call ray.shutdown() first")
     with standard_error() as written:
         try:
-            ray.init(**arguments, log_to_driver=False)
+            with patient_start():
+                ray.init(**arguments, log_to_driver=False)
         except Exception as error:
             _shutdown()
             raise NoRay(f"no Ray at {arguments['address']}: {_reason(written(), error)}") from error

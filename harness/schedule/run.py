@@ -52,7 +52,7 @@ def run_units(
         data: the folder with the official files; they are read here alone, workers get the images from Ray.
         device: `cpu`, `cuda`, or `auto`: CUDA if the cluster has GPUs. Ray says which GPU a unit gets.
         time_limit: seconds after which a unit fails.
-        keep_models: `original`, `none` or `all`.
+        keep_models: `original`, `none`, `all` or `farm` (all, and the weights of the farm).
         resources: what is set aside for a unit.
         heartbeat: called several times a second while units run.
 

@@ -76,6 +76,7 @@ def _listening(port: int) -> set[str]:
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
 
 
+@pytest.mark.slow
 def test_two_nodes_behind_a_token(up: str, folder: Path, dashboard: int) -> None:
     token = folder / "token"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
@@ -88,12 +89,14 @@ def test_two_nodes_behind_a_token(up: str, folder: Path, dashboard: int) -> None
     assert _listening(dashboard) == {"0100007F"}, "127.0.0.1 and nothing else"
 
 
+@pytest.mark.slow
 def test_up_again_starts_nothing(up: str, cluster: Cluster, folder: Path) -> None:
     before = {path.name: path.read_text() for path in folder.glob("*.pid")}
     assert cluster("up").stdout == cluster("status").stdout == up
     assert {path.name: path.read_text() for path in folder.glob("*.pid")} == before
 
 
+@pytest.mark.slow
 def test_what_it_prints_submits_a_study(up: str, folder: Path) -> None:
     _, export, submit = up.splitlines()
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -105,6 +108,7 @@ def test_what_it_prints_submits_a_study(up: str, folder: Path) -> None:
     assert len(tiny_study.committed(folder / "runs")) == 1
 
 
+@pytest.mark.slow
 def test_down_leaves_results_and_nothing_else(up: str, cluster: Cluster, folder: Path) -> None:
     scratch = (folder / "scratch").read_text().strip()
     assert cluster("down").returncode == 0

@@ -253,6 +253,7 @@ def test_a_wrong_question_to_another_command(arguments: list[str], says: str, ro
     assert says.replace("ROOT", str(root)) in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "arguments", "says"),
     [

@@ -290,6 +290,7 @@ def test_every_kind_of_study_has_a_page(case: str, cells: int, make: Callable[..
         assert figure.text.strip(), "an empty figure instead of a sentence"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_any_part_of_the_results_has_a_page(
     seed: int,

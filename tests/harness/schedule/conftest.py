@@ -17,6 +17,7 @@ from harness import registry
 from harness.contracts import DATASETS, METHODS
 from harness.planner import make_plan
 from harness.schedule import Cluster, Session, WorkerInfo, connect, run_units
+from harness.schedule.patience import patient_start
 from harness.store import Store
 from harness.study import load_study
 from harness.unit import Unit
@@ -65,7 +66,8 @@ def cluster(unruly: Path) -> Iterator[Any]:
         patch.setenv("HOME", folder)
         (Path(folder) / "ray").mkdir()
         head = {"num_cpus": 2, "num_gpus": 4, "include_dashboard": False}
-        nodes = Nodes(initialize_head=True, head_node_args=head)
+        with patient_start():
+            nodes = Nodes(initialize_head=True, head_node_args=head)
         patch.undo()
         nodes.home = folder
         yield nodes

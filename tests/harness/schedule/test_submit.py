@@ -182,6 +182,7 @@ def test_the_code_that_ran_is_what_was_sent(finished_job: tiny_study.Answer, roo
     assert "_ray_pkg_" in plugin
 
 
+@pytest.mark.slow
 def test_detach_returns_at_once_and_what_the_job_finds_is_in_its_log(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_detach_returns_at_once_and_what_the_job_finds_is_in_its_log(
     assert "harness: root /proc/runs cannot be written" in head.ask(f"/api/jobs/{job}/logs")["logs"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_detaches_and_what_it_prints_works(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +210,7 @@ def test_ctrl_c_detaches_and_what_it_prints_works(
     assert head.status(job) == "STOPPED"
 
 
+@pytest.mark.slow
 def test_a_job_ends_though_its_client_is_killed(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +223,7 @@ def test_a_job_ends_though_its_client_is_killed(
     assert len(tiny_study.committed(root)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "right"),
     [

@@ -110,6 +110,7 @@ def test_a_deleted_database_is_rebuilt(make_root: Any, empty_database: Path) -> 
     assert root.sync().said() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", range(2))
 def test_any_history_ends_as_one_sync_of_the_last_state(make_root: Any, order: int) -> None:
     """Partial, failed, repeated, changed and vanished results: what counts is what the tables hold."""
@@ -128,6 +129,7 @@ def test_any_history_ends_as_one_sync_of_the_last_state(make_root: Any, order: i
     assert math.isnan(last.children["ct"].data.metrics["population_mia_val"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [0, 7])
 def test_a_sync_that_broke_off_is_completed(make_root: Any, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     root = make_root(seeds=(0, 1)).commit()
@@ -164,6 +166,7 @@ def test_a_failed_unit_fails_its_cell_until_it_is_repeated(make_root: Any) -> No
     assert "failed" not in after.children["ct"].data.tags | after.parents[0].data.tags
 
 
+@pytest.mark.slow
 def test_a_cell_that_waits_is_scheduled_and_its_parent_counts_it(make_root: Any) -> None:
     root = make_root()
     root.commit(unit for unit in root.units if unit["seed"] == 0)
@@ -176,12 +179,14 @@ def test_a_cell_that_waits_is_scheduled_and_its_parent_counts_it(make_root: Any)
     assert not {name for name in names if name.endswith((".low", ".high")) or name.startswith("epochs/")}
 
 
+@pytest.mark.slow
 def test_a_cell_of_which_nothing_has_run_has_no_run(make_root: Any) -> None:
     root = make_root()
     assert set(root.sync().children) == set()
     assert set(root.commit(root.choose(method="msg")).sync().children) == {"msg"}
 
 
+@pytest.mark.slow
 def test_diverged_and_unusable_trials_are_named(make_root: Any) -> None:
     root = make_root()
     diverged, collapsed = (root.choose(kind="unlearn", method=name, seed=2) for name in ("ct", "msg"))
@@ -193,6 +198,7 @@ def test_diverged_and_unusable_trials_are_named(make_root: Any) -> None:
     assert not {"diverged", "unusable", "failed"} & set(tags["original"])
 
 
+@pytest.mark.slow
 def test_changed_hyperparameters_replace_the_run(make_root: Any) -> None:
     """Parameters cannot be changed in MLflow: the run that has the wrong ones is deleted."""
     root = make_root().commit()
@@ -203,6 +209,7 @@ def test_changed_hyperparameters_replace_the_run(make_root: Any) -> None:
     assert {name for name in after if after[name].info.run_id != before[name].info.run_id} == {"msg"}
 
 
+@pytest.mark.slow
 def test_hyperparameters_that_differ_between_seeds_are_a_tag(make_root: Any) -> None:
     root = make_root().commit()
     root.commit(root.choose(kind="unlearn", method="msg", seed=1), attempt=2, lr=0.5)
@@ -211,6 +218,7 @@ def test_hyperparameters_that_differ_between_seeds_are_a_tag(make_root: Any) -> 
     assert run.tags["hyperparameters"] == "lr, by seed: 0.1, 0.5, 0.1"
 
 
+@pytest.mark.slow
 def test_what_somebody_deleted_comes_back_and_doubles_go(make_root: Any) -> None:
     root = make_root(seeds=(0,)).commit()
     before = root.sync()
@@ -223,6 +231,7 @@ def test_what_somebody_deleted_comes_back_and_doubles_go(make_root: Any) -> None
     assert root.sync().said() == before.said()
 
 
+@pytest.mark.slow
 def test_several_cells_are_told_apart(make_root: Any) -> None:
     cells = (*CELL, ("digits", "class:3", "cnn_small"))
     root = make_root(cells=cells, methods={"retrain": "default", "msg": "lr=0.1", "original": "default"}).commit()
@@ -230,6 +239,7 @@ def test_several_cells_are_told_apart(make_root: Any) -> None:
     assert names == {f"{method} {cell[1]}" for method in root.methods for cell in cells}
 
 
+@pytest.mark.slow
 def test_searched_hyperparameters_are_one_competitor(make_root: Any) -> None:
     root = make_root(seeds=(0, 1), methods={"retrain": "default", "msg": "search:0a1b", "ct": "default"}).commit()
     metrics = {name: run.data.metrics for name, run in root.sync().children.items()}
@@ -237,6 +247,7 @@ def test_searched_hyperparameters_are_one_competitor(make_root: Any) -> None:
     assert metrics["msg"]["rank.overall"] == ranks["rank"].item()
 
 
+@pytest.mark.slow
 def test_audits_belong_to_every_scenario_of_their_method(make_root: Any) -> None:
     root = make_root().commit()
     about = {
@@ -282,6 +293,7 @@ def test_the_parent_has_the_tables_and_figures(toy: Any, tracked: Any) -> None:
     assert not (folder / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_report_goes_to_the_plan_that_was_ranked_last(make_root: Any) -> None:
     old, new = make_root(seeds=(0,)).commit(), make_root(seeds=(0, 1)).commit()
     new.store.replace("rankings", ranking(new), {"study": "toy"})
@@ -317,6 +329,7 @@ def test_one_process_writes_at_a_time(make_root: Any, monkeypatch: pytest.Monkey
     assert sync(root.document, root.store).created
 
 
+@pytest.mark.slow
 def test_a_root_that_was_moved_says_so(make_root: Any, tmp_path: Path) -> None:
     root = make_root().commit()
     root.sync()

@@ -143,12 +143,11 @@ def test_stops_when_told(method: str, architecture: str, scenario: str) -> None:
     assert run.steps == len(rates) < asked
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @every_method
-def test_different_seeds_give_different_weights(method: str, architecture: str) -> None:
+def test_different_seeds_give_different_weights(method: str) -> None:
     """Where steps are taken in random order; a method without a step may be a function of its data."""
     index = tiny.uneven_parts()
-    first, second = (outcome(method, architecture, index, batch_size=12, seed=seed)[0] for seed in (0, 1))
+    first, second = (outcome(method, "cnn_small", index, batch_size=12, seed=seed)[0] for seed in (0, 1))
     assert first.steps == 0 or first.digest != second.digest
 
 
