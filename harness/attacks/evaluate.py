@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Literal, get_args
 
@@ -18,19 +18,21 @@ from harness.attacks.curves import (
     sorted_scores,
     sorted_tpr_at_fpr,
 )
+from harness.attacks.design import Array, check_numbers
 from harness.attacks.errors import AttackError
 from harness.attacks.intervals import Interval, jackknife_interval
+from harness.attacks.joint import Shrinkage, jackknife_joint, ulira_joint
 from harness.attacks.signal import Bools, Floats, clip_phi, count_nonfinite
 from harness.attacks.student import Integers, Variance
 from harness.attacks.ulira import check_worlds, jackknife, ulira
 from harness.errors import did_you_mean
 
-VERSION = 1
+VERSION = 2
 """Of the definitions in this room; it rises with every change that moves a number."""
 
 BALANCED_ACCURACY = "bacc@0"
 
-Level = Literal["L0", "L1", "L2"]
+Level = Literal["L0", "L1", "L2", "L3"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Result:
     `fixed_scores` (the scores were not refitted for the interval, which is then too narrow),
     `insufficient_negatives` (fewer than 20 false positives expected at this rate), `nonfinite:n` (n phi,
     scored or fitted on, are NaN or infinite, see `ulira`).
+
+    `replicates` are the values without each cluster, on request (`audit`): what `paired_difference` needs.
     """
 
     metric: str
@@ -64,6 +68,7 @@ class Result:
     realised_fpr: float | None = None
     false_positives: int | None = None
     version: int = VERSION
+    replicates: tuple[float, ...] | None = field(default=None, repr=False)
 
 
 def audit(
@@ -75,46 +80,78 @@ def audit(
     level: Level = "L2",
     variance: Variance = "moderated",
     fit_phi: npt.ArrayLike | None = None,
+    before_phi: npt.ArrayLike | None = None,
     fprs: Sequence[float] = (0.01, 0.001),
+    keep_replicates: bool = False,
 ) -> list[Result]:
     """Attack the releases and evaluate the attack, with intervals from the jackknife with refit.
 
     Levels of the attacker: L0 puts one global threshold on phi; L1 fits on the original models (`fit_phi`,
     the same shadows before unlearning) and scores the releases; L2 fits on releases of the same method: the
-    headline, and the only level that can support the claim that a method is private.
+    headline, and the lowest level that can support the claim that a method is private. L3 sees each shadow
+    before and after unlearning (`before_phi`) and fits both together: a stronger attacker, to be reported
+    apart, because the model before already leaks.
 
     Args:
         phi, U, O, cluster: as for `ulira`.
         level: as above. L0 has no natural threshold, so it has no balanced accuracy.
-        variance: one of `student.VARIANCES` (L1, L2).
+        variance: one of `student.VARIANCES` (L1, L2), one of `joint.Shrinkage` at L3.
         fit_phi: [N, E] for L1 only.
+        before_phi: [N, E] for L3 only, row by row the shadow that the release was made from.
         fprs: false-positive rates at which the true-positive rate is read.
+        keep_replicates: fill `Result.replicates`, for differences between methods.
 
     Raises:
-        AttackError: arrays do not fit, the level is unknown, or fit_phi is missing at L1 or given elsewhere.
+        AttackError: arrays do not fit, the level is unknown, or fit_phi or before_phi is missing at its level
+            or given at another.
     """
     if level not in get_args(Level):
         raise AttackError(f"unknown level {level!r}{did_you_mean(level, get_args(Level))}")
-    if (level == "L1") != (fit_phi is not None):
-        given = "without" if fit_phi is None else "with"
-        raise AttackError(f"level {level} {given} fit_phi; L1 needs it, the other levels do without")
-    matrix = np.asarray(phi, dtype=np.float64)
+    _check_extra(level, "L1", "fit_phi", fit_phi)
+    _check_extra(level, "L3", "before_phi", before_phi)
+    matrix = check_numbers("phi", phi)
     u, o, _ = check_worlds(matrix.shape, U, O, cluster)
+    scores, refits = _attack(matrix, u, o, cluster, level, variance, fit_phi, before_phi)
+    results = evaluate(scores, u, o, cluster, fprs, refits=refits, keep_replicates=keep_replicates)
     if level == "L0":
-        scores = _population_scores(matrix, u | o)
-        results = evaluate(scores, u, o, cluster, fprs, refits=repeat(scores))
         results = [r for r in results if r.metric != BALANCED_ACCURACY]
-    else:
-        scores = ulira(matrix, u, o, cluster, variance, fit_phi=fit_phi)
-        refits = jackknife(matrix, u, o, cluster, variance, fit_phi=fit_phi)
-        results = evaluate(scores, u, o, cluster, fprs, refits=refits)
-    bad = count_nonfinite(matrix[u | o])
-    if fit_phi is not None:
-        bad += count_nonfinite(np.asarray(fit_phi)[u | o])
+    read = [matrix, *(np.asarray(m) for m in (fit_phi, before_phi) if m is not None)]
+    bad = sum(count_nonfinite(row[used]) for m in read for row, used in zip(m, u | o, strict=True))
     return [replace(r, flags=(*r.flags, f"nonfinite:{bad}")) for r in results] if bad else results
 
 
-def _population_scores(phi: Floats, members: Bools) -> Floats:
+def _check_extra(level: str, needed_at: str, name: str, values: npt.ArrayLike | None) -> None:
+    if (level == needed_at) != (values is not None):
+        given = "without" if values is None else "with"
+        raise AttackError(f"level {level} {given} {name}; {needed_at} needs it, the other levels do without")
+
+
+def _attack(
+    phi: Array,
+    u: Bools,
+    o: Bools,
+    cluster: npt.ArrayLike,
+    level: Level,
+    variance: Variance,
+    fit_phi: npt.ArrayLike | None,
+    before_phi: npt.ArrayLike | None,
+) -> tuple[Floats, Iterable[Floats]]:
+    """Return the scores of a level, and those without each cluster."""
+    if level == "L0":
+        scores = _population_scores(phi, u | o)
+        return scores, repeat(scores)
+    if before_phi is None:
+        refits = jackknife(phi, u, o, cluster, variance, fit_phi=fit_phi)
+        return ulira(phi, u, o, cluster, variance, fit_phi=fit_phi), refits
+    if variance == "moderated_common":
+        raise AttackError(f"level L3 with variance {variance}; it has {', '.join(get_args(Shrinkage))}")
+    both = (check_numbers("before_phi", before_phi), phi)
+    if both[0].shape != phi.shape:
+        raise AttackError(f"before_phi is {list(both[0].shape)}, phi {list(phi.shape)}; they are of one shape")
+    return ulira_joint(both, u, o, cluster, variance), jackknife_joint(both, u, o, cluster, variance)
+
+
+def _population_scores(phi: Array, members: Bools) -> Floats:
     """Phi itself is the score; a diverged release gets the median, the least informative value."""
     scores = clip_phi(phi)
     known = scores[members & ~np.isnan(scores)]
@@ -129,6 +166,7 @@ def evaluate(
     fprs: Sequence[float] = (0.01, 0.001),
     *,
     refits: Iterable[Floats] | None = None,
+    keep_replicates: bool = False,
 ) -> list[Result]:
     """Return `auc`, `tpr@<fpr>` for each rate, and `bacc@0`, pooled over all releases and examples.
 
@@ -145,11 +183,12 @@ def evaluate(
         U, O, cluster: as for `ulira`.
         fprs: false-positive rates in [0, 1].
         refits: for each cluster, in sorted order, the scores [N, E] without it.
+        keep_replicates: fill `Result.replicates` where there is an interval.
 
     Raises:
         AttackError: the arrays do not fit, or there are fewer refits than clusters.
     """
-    scores = np.asarray(llr, dtype=np.float64)
+    scores = check_numbers("llr", llr).astype(np.float64, copy=False)
     u, o, code = check_worlds(scores.shape, U, O, cluster)
     template = _result_without_values(scores, u, o, code)
     samples = _samples(scores, u, o)
@@ -157,7 +196,8 @@ def evaluate(
         return [replace(template, metric=name, flags=("insufficient",)) for name in _names(fprs)]
     if refits is None:
         template, refits = replace(template, flags=(*template.flags, "fixed_scores")), repeat(scores)
-    return _results(template, samples, _replicates(iter(refits), u, o, code, fprs), fprs)
+    results = _results(template, samples, _replicates(iter(refits), u, o, code, fprs), fprs)
+    return results if keep_replicates else [replace(r, replicates=None) for r in results]
 
 
 Samples = tuple[Floats, Floats]
@@ -225,14 +265,21 @@ def _results(
         # all replicates or none: the jackknife has no meaning over a part of the clusters
         column = [r[i] for r in known] if len(known) == len(replicates) else []
         interval = jackknife_interval(value, column, trials[i], nulls[i])
-        results.append(_with_operating_point(_with_interval(result, interval), points[i]))
+        results.append(_with_operating_point(_with_interval(result, interval, column), points[i]))
     return results
 
 
-def _with_interval(result: Result, interval: Interval | None) -> Result:
+def _with_interval(result: Result, interval: Interval | None, replicates: list[float]) -> Result:
     if interval is None:
         return replace(result, flags=(*result.flags, "no_interval"))
-    return replace(result, se=interval.se, low=interval.low, high=interval.high, p_value=interval.p_value)
+    return replace(
+        result,
+        se=interval.se,
+        low=interval.low,
+        high=interval.high,
+        p_value=interval.p_value,
+        replicates=tuple(replicates),
+    )
 
 
 def _with_operating_point(result: Result, point: OperatingPoint | None) -> Result:

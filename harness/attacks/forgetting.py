@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.attacks.errors import AttackError
-from harness.attacks.klom import model_matrix, same_examples
+from harness.attacks.klom import HALF_SAMPLES, ModelInterval, half_sample_interval, model_matrix, same_examples
 from harness.attacks.signal import Floats, clip_phi
 from harness.attacks.student import Integers
 
@@ -61,11 +62,60 @@ def forgetting_quality(unlearned: npt.ArrayLike, retrained: npt.ArrayLike, delta
     releases, retrains = _worlds(unlearned, retrained, retrained_least=2 * MIN_MODELS)
     half = min(len(releases), len(retrains) // 2)
     epsilon = _epsilons(releases, retrains, delta)
-    null = _mean_score(_epsilons(retrains[half : 2 * half], retrains[:half], delta), half)
+    null = forgetting_null(retrains[: 2 * half], delta)
     matched = _mean_score(_epsilons(releases[:half], retrains[:half], delta), half)
     models = min(len(releases), len(retrains))
     ratio = matched / null if null > 0 else None
     return ForgettingQuality(_mean_score(epsilon, models), models, epsilon, null, half, matched, ratio)
+
+
+def forgetting_null(retrained: npt.ArrayLike, delta: float = DELTA) -> float:
+    """Return F between two halves of the retrained models: what exact unlearning scores with N // 2 models.
+
+    The halves are the first N // 2 rows and the N // 2 rows after them.
+
+    Args:
+        retrained: [N, n] as for `forgetting_quality`.
+        delta: as for `forgetting_quality`.
+
+    Raises:
+        AttackError: as for `forgetting_quality`.
+    """
+    retrains = clip_phi(model_matrix("retrained", retrained, 2 * MIN_MODELS))
+    half = len(retrains) // 2
+    return _mean_score(_epsilons(retrains[half : 2 * half], retrains[:half], delta), half)
+
+
+def forgetting_interval(
+    unlearned: npt.ArrayLike,
+    retrained: npt.ArrayLike,
+    delta: float = DELTA,
+    *,
+    samples: int = HALF_SAMPLES,
+    seed: int = 0,
+) -> ModelInterval:
+    """Return F over all models with its 95 % interval over models, within [0, 1].
+
+    From half samples (see `half_sample_interval`), because F rests on order statistics and on bins. At 32 and
+    64 models a side these gave 0.8 to 1.2 times the true standard error in simulations. Other ways fail: a
+    bootstrap repeats models, and its F of identical worlds is 0.13 instead of 0.18; deleting a tenth of the
+    models doubles the error. The cost is that of `samples` evaluations of F over half of the models.
+
+    Args:
+        unlearned, retrained, delta: as for `forgetting_quality`; 2 * MIN_MODELS rows or more in each.
+        samples, seed: of the half samples.
+
+    Raises:
+        AttackError: as for `forgetting_quality`.
+    """
+    model_matrix("unlearned", unlearned, 2 * MIN_MODELS)
+    worlds = _worlds(unlearned, retrained, retrained_least=2 * MIN_MODELS)
+
+    def quality(of: Sequence[Floats]) -> float:
+        return _mean_score(_epsilons(of[0], of[1], delta), min(len(of[0]), len(of[1])))
+
+    interval = half_sample_interval(quality, worlds, samples=samples, seed=seed)
+    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
 
 def epsilons(unlearned: npt.ArrayLike, retrained: npt.ArrayLike, delta: float = DELTA) -> Floats:

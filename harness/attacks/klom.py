@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.attacks.errors import AttackError
+from harness.attacks.intervals import TAIL
 from harness.attacks.signal import Floats
 from harness.errors import did_you_mean
 
@@ -19,8 +22,21 @@ SMALLEST_SHARE = 1e-5
 MIN_MODELS = 4
 """Per side of `gaussian_kl`: below, the expectation that its bias correction needs does not exist."""
 
+HALF_SAMPLES = 200
+"""Of an interval: enough to know its standard error to 5 %."""
+
 Direction = Literal["oracle_unlearned", "unlearned_oracle"]
 Edge = Literal["compat", "fix"]
+
+
+@dataclass(frozen=True)
+class ModelInterval:
+    """A mean over examples with its standard error and 95 % interval over models; the examples are fixed."""
+
+    value: float
+    se: float
+    low: float
+    high: float
 
 
 def klom(
@@ -105,6 +121,109 @@ def gaussian_kl(
         divergence = 0.5 * (log_ratio + ratio + shift - 1.0)
     same = flat1 & flat2 & (first[0] == second[0])
     return np.where(flat1 | flat2, np.where(same, 0.0, np.inf), divergence)
+
+
+def klom_interval(
+    oracle: npt.ArrayLike,
+    unlearned: npt.ArrayLike,
+    direction: Direction = "oracle_unlearned",
+    edge: Edge = "compat",
+    *,
+    samples: int = HALF_SAMPLES,
+    seed: int = 0,
+) -> ModelInterval:
+    """Return the mean of KLoM minus the mean of its floor, both at h models a side, with its interval.
+
+    h is N // 2, or M where that is smaller: klom(oracle[:h], unlearned[:h]) against klom_floor of the first
+    2h oracles. 0 = as close to the oracles as they are to one another. In simulations the standard error
+    was about twice the true one where the worlds are alike and 1.1 to 1.5 times it at a shift of one sd.
+
+    Args:
+        oracle, unlearned, direction, edge: as for `klom`; 4 oracles and 2 unlearned models or more.
+        samples, seed: of the half samples, see `half_sample_interval`.
+
+    Raises:
+        AttackError: as for `klom`, or too few models.
+    """
+    _ordered(oracle, unlearned, direction)
+    oracles, releases = model_matrix("oracle", oracle, 4), model_matrix("unlearned", unlearned, 2)
+    half = min(len(releases), len(oracles) // 2)
+
+    def excess(worlds: Sequence[Floats]) -> float:
+        released, first, second = worlds
+        floor = klom_floor(np.concatenate((first, second)), edge)
+        return float(np.mean(klom(first, released, direction, edge) - floor))
+
+    worlds = (releases[:half], oracles[:half], oracles[half : 2 * half])
+    return half_sample_interval(excess, worlds, samples=samples, seed=seed)
+
+
+def gaussian_kl_interval(
+    oracle: npt.ArrayLike,
+    unlearned: npt.ArrayLike,
+    direction: Direction = "oracle_unlearned",
+    *,
+    samples: int = HALF_SAMPLES,
+    seed: int = 0,
+) -> ModelInterval:
+    """Return the mean over examples of `gaussian_kl`, corrected, with its interval over models.
+
+    Near 0 the divergence is quadratic in the shift, and its standard error up to twice too large there.
+
+    Args:
+        oracle, unlearned, direction: as for `gaussian_kl`; 2 * MIN_MODELS rows or more in each.
+        samples, seed: of the half samples, see `half_sample_interval`.
+
+    Raises:
+        AttackError: as for `gaussian_kl`, or an infinite divergence, of which there is no interval.
+    """
+    _ordered(oracle, unlearned, direction)
+    worlds = (model_matrix("oracle", oracle, 2 * MIN_MODELS), model_matrix("unlearned", unlearned, 2 * MIN_MODELS))
+
+    def mean(of: Sequence[Floats]) -> float:
+        return float(np.mean(gaussian_kl(of[0], of[1], direction)))
+
+    return half_sample_interval(mean, worlds, samples=samples, seed=seed)
+
+
+def half_sample_interval(
+    statistic: Callable[[Sequence[Floats]], float], worlds: Sequence[Floats], *, samples: int, seed: int
+) -> ModelInterval:
+    """Return value +- t * se with the spread of the statistic over random halves of the models of each world.
+
+    The delete-half jackknife (Shao and Wu 1989): without replacement, since models that occur twice change
+    extremes, bins and order statistics; and half of them, since these statistics jump, so that deleting few
+    says little about the spread. With half of the models left the variance of the statistic over the halves
+    estimates its variance over models with no factor. Each value is an average over few distinct models,
+    hence Student's t, of one degree of freedom less than the smaller world has models.
+
+    Args:
+        statistic: of one matrix [models, examples] for each world; it is never given fewer than half of them.
+        worlds: independent rows, each a model.
+        samples: how many halves, at least 2.
+
+    Raises:
+        AttackError: too few samples, or the statistic is not finite.
+    """
+    from scipy.special import stdtrit
+
+    if samples < 2:
+        raise AttackError(f"{samples} half samples; an interval needs at least 2")
+    rng = np.random.default_rng(seed)
+    value = statistic(worlds)
+    values = np.array([statistic([_half(world, rng) for world in worlds]) for _ in range(samples)])
+    if not np.isfinite([value, *values]).all():
+        raise AttackError("the statistic is infinite over some half of the models; it has no interval")
+    se = float(np.std(values, ddof=1))
+    width = float(stdtrit(min(len(world) for world in worlds) - 1, 1 - TAIL)) * se
+    return ModelInterval(value, se, value - width, value + width)
+
+
+def _half(world: Floats, rng: np.random.Generator) -> Floats:
+    # rounded up, so that no smaller minimum of models applies than half of that of the world
+    chosen = np.sort(rng.permutation(len(world))[: (len(world) + 1) // 2])
+    rows: Floats = world[chosen]
+    return rows
 
 
 def _unbiased(log_ratio: Floats, ratio: Floats, shift: Floats, k1: int, k2: int) -> tuple[Floats, Floats, Floats]:

@@ -23,7 +23,7 @@ INFLATION = 1.85
 def effective_effect(d: float, shadows: int) -> float:
     """Return the effect size left when both means are estimated from shadows/2 models each, >= 0."""
     _check(shadows, 1)
-    return d * d / math.sqrt(d * d + 4 / shadows)
+    return d if math.isinf(d) else d * d / math.sqrt(d * d + 4 / shadows)
 
 
 def expected_auc(d: float, shadows: int) -> float:
@@ -56,7 +56,17 @@ def smallest_detectable_effect(
     margin = _z(alpha, power) * auc_standard_error(shadows, examples, inflation)
     if margin >= 0.5:
         return math.inf
-    d_eff = math.sqrt(2) * _NORMAL.inv_cdf(0.5 + margin)
+    return effect_of_auc(0.5 + margin, shadows)
+
+
+def effect_of_auc(value: float, shadows: int) -> float:
+    """Return the effect size whose `expected_auc` this is: 0 for 0.5, inf for 1."""
+    _check(shadows, 1)
+    if not 0.5 <= value <= 1.0:
+        raise AttackError(f"the AUC is {value}; an effect size belongs to one from 0.5 to 1")
+    if value == 1.0:
+        return math.inf
+    d_eff = math.sqrt(2) * _NORMAL.inv_cdf(value)
     return math.sqrt((d_eff**2 + math.sqrt(d_eff**4 + 16 * d_eff**2 / shadows)) / 2)
 
 

@@ -9,6 +9,8 @@ Zarifzadeh et al. 2024 (arXiv 2312.03262); useful from one reference model upwar
     population_phi     [N, Z]         phi of the references on the population
 
 All is computed with log p, p = sigmoid(phi) being the probability of the label, so that no p underflows.
+The paper's other confidences (a softmax with a temperature, Taylor softmax) are not offered: they need every
+logit, and phi alone is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy.typing as npt
 from harness.attacks.curves import auc
 from harness.attacks.errors import AttackError
 from harness.attacks.lira import check_references
-from harness.attacks.signal import Bools, Floats, clip_phi, loss_from_phi
+from harness.attacks.signal import Bools, Floats, clip_phi, loss_from_phi, refuse_nan
 
 OFFLINE_A = tuple(i / 10 for i in range(11))
 """The candidates of `tune_offline_a`."""
@@ -178,8 +180,6 @@ def _check_options(variant: str, a: float | None, gamma: float, ml_privacy_meter
 
 def _check_no_nan(**arrays: Floats) -> None:
     for name, values in arrays.items():
-        bad = np.argwhere(np.isnan(values))
-        if len(bad):
-            raise AttackError(f"{name} row {bad[0][0]} is NaN at example {bad[0][1]}; ml_privacy_meter knows no NaN")
+        refuse_nan(name, values, "ml_privacy_meter knows no NaN")
         if len(values) < 2:
             raise AttackError(f"{name} has {len(values)} rows; ml_privacy_meter keeps half of at least 2")

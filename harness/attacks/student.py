@@ -46,6 +46,67 @@ class Prior:
     variance: Floats
 
 
+class VarianceMoments:
+    """Sums over examples that a prior is fitted from, for when the variances of all of them do not fit in memory.
+
+    The sums run in the order of the examples, so cutting them into blocks moves no bit of the result.
+    """
+
+    def __init__(self, problems: int) -> None:
+        self.problems = problems
+        self._examples = 0
+        self._shift = np.zeros((problems, 1))
+        self._df = np.zeros(problems, dtype=np.int64)
+        self._sums = np.zeros((4, problems))
+
+    def add(self, variances: Floats, df: Integers) -> None:
+        """Take in more examples: positive sample variances [G, E] and their degrees of freedom [G, E], >= 1."""
+        from scipy.special import digamma, polygamma
+
+        if variances.shape[1] == 0:
+            return
+        first = int(df.min())
+        half = np.arange(first, int(df.max()) + 1) / 2  # few distinct values: tabulate the special functions
+        level = np.log(variances) - np.take(digamma(half) - np.log(half), df - first)
+        if self._examples == 0:
+            self._shift = level[:, :1].copy()  # any level near the others would do: it saves digits in the squares
+        level -= self._shift
+        for i, term in enumerate((level, level**2, np.take(polygamma(1, half), df - first), df * variances)):
+            self._sums[i] = add_in_order(self._sums[i], term)
+        self._df += df.sum(axis=1)
+        self._examples += variances.shape[1]
+
+    def pooled(self) -> Prior:
+        """Return the prior that gives all examples the same variance: the one pooled over them."""
+        return Prior(np.full(len(self._df), np.inf), self._sums[3] / self._df)
+
+    def prior(self) -> Prior:
+        """Return the prior of `fit_prior`."""
+        from scipy.special import digamma
+
+        n, pooled = self._examples, self.pooled()
+        if n == 1:
+            return Prior(np.zeros(len(self._df)), pooled.variance)
+        level, squares, trigamma, _ = self._sums
+        excess = (squares - level**2 / n) / (n - 1) - trigamma / n
+        d0, s0 = pooled.df, pooled.variance
+        spread = excess > _NO_SPREAD
+        h0 = trigamma_inverse(excess[spread])
+        d0[spread] = 2 * h0
+        s0[spread] = np.exp((self._shift[:, 0] + level / n)[spread] + digamma(h0) - np.log(h0))
+        return Prior(d0, s0)
+
+
+def add_in_order(total: Floats, terms: Floats) -> Floats:
+    """Return ((total + terms[:, 0]) + terms[:, 1]) + ... and spend the terms [G, E] on it.
+
+    The sum of numpy adds in an order that depends on the length.
+    """
+    terms[:, 0] += total
+    ordered: Floats = np.add.accumulate(terms, axis=1)[:, -1]
+    return ordered
+
+
 def fit_prior(variances: npt.ArrayLike, df: npt.ArrayLike) -> Prior:
     """Fit the prior by the moments of the log variances (Smyth 2004, section 6.2).
 
@@ -58,21 +119,10 @@ def fit_prior(variances: npt.ArrayLike, df: npt.ArrayLike) -> Prior:
         the variance pooled over the examples; a single example (E = 1) cannot tell, and keeps its own
         (df = 0).
     """
-    from scipy.special import digamma, polygamma
-
-    s2, d = np.asarray(variances, dtype=np.float64), np.asarray(df, dtype=np.int64)
-    if s2.shape[1] == 1:
-        return Prior(np.zeros(len(s2)), s2[:, 0].copy())
-    half = np.arange(d.min(), d.max() + 1) / 2  # few distinct values: tabulate the special functions
-    level = np.log(s2) - (digamma(half) - np.log(half))[d - d.min()]
-    excess = level.var(axis=1, ddof=1) - polygamma(1, half)[d - d.min()].mean(axis=1)
-    d0 = np.full(len(s2), np.inf)
-    s0 = (d * s2).sum(axis=1) / d.sum(axis=1)
-    spread = excess > _NO_SPREAD
-    h0 = trigamma_inverse(excess[spread])
-    d0[spread] = 2 * h0
-    s0[spread] = np.exp(level[spread].mean(axis=1) + digamma(h0) - np.log(h0))
-    return Prior(d0, s0)
+    s2 = np.asarray(variances, dtype=np.float64)
+    moments = VarianceMoments(len(s2))
+    moments.add(s2, np.asarray(df, dtype=np.int64))
+    return moments.prior()
 
 
 def trigamma_inverse(values: npt.ArrayLike) -> Floats:
@@ -97,20 +147,36 @@ def shrink(variances: Floats, df: Integers, variance: str, smallest: float) -> t
         variances: [G, E] sample variances.
         df: [G, E] their degrees of freedom, >= 1.
         variance: one of VARIANCES.
-        smallest: variances are floored here and at 1e-5 of their median, so that an example on which all
-            models agree to the last bit neither divides by zero nor dominates the prior.
+        smallest: see `variance_floor`.
     """
-    floor = np.maximum(_RELATIVE_FLOOR * np.median(variances, axis=1, keepdims=True), smallest)
-    s2 = np.maximum(variances, floor)
+    s2 = np.maximum(variances, variance_floor(variances, smallest))
+    moments = VarianceMoments(len(s2))
+    moments.add(s2, df)
+    prior = choose_prior(moments, variance)
+    return posterior_variance(s2, df, prior), prior
+
+
+def variance_floor(variances: Floats, smallest: float) -> Floats:
+    """Return [G, 1]: 1e-5 of the median of the variances [G, E], or `smallest` where that is larger.
+
+    An example on which all models agree to the last bit then neither divides by zero nor dominates the prior.
+    """
+    floor: Floats = np.maximum(_RELATIVE_FLOOR * np.median(variances, axis=1, keepdims=True), smallest)
+    return floor
+
+
+def choose_prior(moments: VarianceMoments, variance: str) -> Prior:
+    """Return the prior of a mode of VARIANCES from the moments of the variances (per_example: of none)."""
     if variance == "per_example":
-        prior = Prior(np.zeros(len(s2)), np.zeros(len(s2)))
-    elif variance == "pooled":
-        prior = Prior(np.full(len(s2), np.inf), (df * s2).sum(axis=1) / df.sum(axis=1))
-    else:
-        prior = fit_prior(s2, df)
-    # (d0 s0 + df s2) / (d0 + df), written so that d0 = inf is not a special case
+        return Prior(np.zeros(moments.problems), np.zeros(moments.problems))
+    return moments.pooled() if variance == "pooled" else moments.prior()
+
+
+def posterior_variance(variances: Floats, df: Integers, prior: Prior) -> Floats:
+    """Return (d0 s0 + df s2) / (d0 + df), written so that d0 = inf is not a special case; all [G, E]."""
     own = df / (prior.df[:, None] + df)
-    return (1.0 - own) * prior.variance[:, None] + own * s2, prior
+    posterior: Floats = (1.0 - own) * prior.variance[:, None] + own * variances
+    return posterior
 
 
 @dataclass(frozen=True)
@@ -125,29 +191,34 @@ class Predictive:
     def log_density(self, x: Floats, fit: Integers) -> Floats:
         """Return the log density of x [N, E], row i under the fit number fit[i]."""
         q = (x - self.mean[fit]) ** 2 / self.squared_scale[fit]
-        return self.log_normaliser[fit] - _log_kernel(q, self.df[fit])
+        return self.log_normaliser[fit] - log_kernel(q, self.df[fit])
 
 
 def predictive(mean: Floats, count: Floats, posterior: Floats, df: Integers, prior: Prior) -> Predictive:
     """Return the predictive t: prior.df + df degrees of freedom, squared scale posterior * (1 + 1/count)."""
     squared_scale = posterior * (1.0 + 1.0 / count)
-    log_normaliser = _log_normaliser(df, prior) - 0.5 * np.log(squared_scale)
-    return Predictive(mean, squared_scale, prior.df[:, None] + df, log_normaliser)
+    normaliser = log_normaliser(df, prior.df) - 0.5 * np.log(squared_scale)
+    return Predictive(mean, squared_scale, prior.df[:, None] + df, normaliser)
 
 
-def _log_normaliser(df: Integers, prior: Prior) -> Floats:
+def log_normaliser(df: Integers, prior_df: Floats, dimension: int = 1) -> Floats:
+    """Return the log normaliser [G, E] of Student's t of prior_df [G] + df [G, E] degrees and scale 1.
+
+    log Gamma((nu + D)/2) - log Gamma(nu/2) - D/2 log(nu pi), in D dimensions.
+    """
     from scipy.special import gammaln
 
     first = int(df.min())
-    nu = prior.df[:, None] + np.arange(first, int(df.max()) + 1)  # [G, distinct df]
+    nu = prior_df[:, None] + np.arange(first, int(df.max()) + 1)  # [G, distinct df]
     with np.errstate(invalid="ignore"):  # inf - inf where nu is inf, replaced below
-        table = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
-    table = np.where(np.isinf(nu), -0.5 * np.log(2 * np.pi), table)
+        table = gammaln((nu + dimension) / 2) - gammaln(nu / 2) - 0.5 * dimension * np.log(nu * np.pi)
+    table = np.where(np.isinf(nu), -0.5 * dimension * np.log(2 * np.pi), table)
     return np.asarray(np.take_along_axis(table, df - first, axis=1), dtype=np.float64)
 
 
-def _log_kernel(q: Floats, nu: Floats) -> Floats:
+def log_kernel(q: Floats, nu: Floats, dimension: int = 1) -> Floats:
+    """Return (nu + D)/2 log(1 + q/nu) of a squared distance q, which for nu = inf is q/2."""
     finite = np.isfinite(nu)
     with np.errstate(invalid="ignore"):  # inf * 0 where nu is inf, replaced below
-        kernel: Floats = 0.5 * (nu + 1.0) * np.log1p(q / nu)
+        kernel: Floats = 0.5 * (nu + dimension) * np.log1p(q / nu)
     return kernel if finite.all() else np.where(finite, kernel, 0.5 * q)

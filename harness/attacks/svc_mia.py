@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -21,6 +22,9 @@ SMALLEST_PROBABILITY = 1e-30
 """Logarithms are taken of nothing smaller, so that features stay finite (Song and Mittal 2021)."""
 MAX_MASS_ERROR = 1e-3
 """How far the probabilities of an example may sum from 1; half-precision softmax stays within."""
+
+REFITS = 20
+"""Resamplings of the fit behind a standard error: they know it to about 16 %."""
 
 Feature = Literal["correctness", "confidence", "entropy", "m_entropy", "m_entropy_salun", "prob"]
 Choice = Literal["balanced", "released"]
@@ -121,8 +125,9 @@ def svc_efficacy(
     feature: Feature = "confidence",
     choice: Choice = "balanced",
     seed: int = 0,
+    refits: int = REFITS,
 ) -> tuple[float, float]:
-    """Return the share of the forget set that the attacker calls non-members, and its binomial error.
+    """Return the share of the forget set that the attacker calls non-members, and its standard error.
 
     "MIA-efficacy" of Jia et al. 2023 (arXiv 2304.04934), with the confidence the "MIA" in the tables of
     SalUn (Fan et al. 2024, arXiv 2310.12508). The attacker is scikit-learn's SVC(C=3, gamma="auto") with an
@@ -135,18 +140,26 @@ def svc_efficacy(
         choice: "balanced" fits on equally many retain and test examples of each class, drawn with the seed;
             classes that one of them lacks are left out. "released" fits on all of test and on the first
             |test| examples of retain, as the released code does.
-        seed: of "balanced".
+        seed: of "balanced" and of the resampling.
+        refits: how often the attacker is fitted again, to a bootstrap sample of each side of its examples.
+            0 leaves the noise of the fit out of the error.
 
     Returns:
-        The efficacy p, and sqrt(p (1 - p) / |forget|), which leaves out the noise of the fit.
+        The efficacy p; and the root of p (1 - p) / |forget| plus the variance of p over the refits.
 
     Raises:
-        AttackError: unknown names, different numbers of classes, or no class in both retain and test.
+        AttackError: unknown names, a single or a negative number of refits, different numbers of classes, or
+            no class in both retain and test.
     """
     _same_classes(retain, test, forget)
     members, nonmembers = _chosen(retain, test, choice, seed)
-    attacker = _fitted(svc_feature(retain, feature)[members], svc_feature(test, feature)[nonmembers])
-    return _share(attacker.predict(svc_feature(forget, feature)) == 0)
+    targets = svc_feature(forget, feature)
+
+    def called_nonmembers(attacker: SVC) -> Bools:
+        return np.asarray(attacker.predict(targets) == 0)
+
+    sides = svc_feature(retain, feature)[members], svc_feature(test, feature)[nonmembers]
+    return _share_with_error(called_nonmembers, *sides, refits, seed)
 
 
 def svc_training_privacy(
@@ -155,6 +168,7 @@ def svc_training_privacy(
     feature: Feature = "confidence",
     choice: Choice = "balanced",
     seed: int = 0,
+    refits: int = REFITS,
 ) -> tuple[float, float]:
     """Return the accuracy of the attacker on retain and test examples that it was not fitted on.
 
@@ -163,10 +177,10 @@ def svc_training_privacy(
     examples of each side ("balanced") or on the first half of them ("released"), and tried on the others.
 
     Args:
-        retain, test, feature, choice, seed: as for `svc_efficacy`.
+        retain, test, feature, choice, seed, refits: as for `svc_efficacy`.
 
     Returns:
-        The accuracy p over n examples, and sqrt(p (1 - p) / n).
+        The accuracy p over n examples; and the root of p (1 - p) / n plus the variance of p over the refits.
 
     Raises:
         AttackError: as for `svc_efficacy`, or fewer than two examples on a side.
@@ -177,8 +191,11 @@ def svc_training_privacy(
         raise AttackError(f"{len(members)} retain and {len(nonmembers)} test examples; halves need 2 of each")
     x, y = svc_feature(retain, feature)[members], svc_feature(test, feature)[nonmembers]
     (x_fit, x_try), (y_fit, y_try) = _halves(x, choice), _halves(y, choice)
-    attacker = _fitted(x_fit, y_fit)
-    return _share(np.concatenate((attacker.predict(x_try) == 1, attacker.predict(y_try) == 0)))
+
+    def right(attacker: SVC) -> Bools:
+        return np.concatenate((attacker.predict(x_try) == 1, attacker.predict(y_try) == 0))
+
+    return _share_with_error(right, x_fit, y_fit, refits, seed)
 
 
 def _same_classes(*sets: Outputs) -> None:
@@ -218,6 +235,22 @@ def _fitted(members: Floats, nonmembers: Floats) -> SVC:
     return SVC(C=3, kernel="rbf", gamma="auto").fit(np.concatenate((members, nonmembers)), labels)
 
 
-def _share(hits: Bools) -> tuple[float, float]:
-    value = float(hits.mean())
-    return value, math.sqrt(value * (1 - value) / hits.size)
+def _share_with_error(
+    hits: Callable[[SVC], Bools], members: Floats, nonmembers: Floats, refits: int, seed: int
+) -> tuple[float, float]:
+    """Return the share of hits of the attacker, and its error over targets and over fits."""
+    if refits < 0 or refits == 1:
+        raise AttackError(f"{refits} refits; the noise of the fit needs at least 2, and 0 leaves it out")
+    of_targets = hits(_fitted(members, nonmembers))
+    value = float(of_targets.mean())
+    variance = value * (1 - value) / of_targets.size
+    if refits:
+        rng = np.random.default_rng(seed)
+        resampled = [_fitted(_bootstrap(members, rng), _bootstrap(nonmembers, rng)) for _ in range(refits)]
+        variance += float(np.var([hits(attacker).mean() for attacker in resampled], ddof=1))
+    return value, math.sqrt(variance)
+
+
+def _bootstrap(x: Floats, rng: np.random.Generator) -> Floats:
+    drawn: Floats = x[rng.integers(0, len(x), len(x))]
+    return drawn

@@ -24,14 +24,32 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.attacks.blocks import Block, Blocks, cluster_sums
+from harness.attacks.design import Array, check_cluster, check_mask, check_numbers, refuse_overlap
 from harness.attacks.errors import AttackError
 from harness.attacks.signal import Bools, Floats, clip_phi
-from harness.attacks.student import Integers, Variance, check_variance, predictive, shrink
+from harness.attacks.student import (
+    Integers,
+    Prior,
+    Variance,
+    VarianceMoments,
+    check_variance,
+    choose_prior,
+    posterior_variance,
+    predictive,
+    variance_floor,
+)
 
 MIN_OBSERVATIONS = 2
 """Per world, without any one cluster: a variance needs two. With complementary pairs that makes 3 in all."""
 
 _ROUNDING = 1e-12
+
+_BLOCK_CELLS = 2**15
+"""Cells of phi that are worked on at a time; the temporaries of a block are about 30 arrays of this size."""
+
+_KEPT_CELLS = 2**21
+"""Up to so many cells in all, the sums of the blocks (36 bytes a cell of paired shadows) are kept between passes."""
 
 
 def ulira(
@@ -53,8 +71,11 @@ def ulira(
     nothing, and dropping its row instead would be a selection that may depend on membership. Infinite phi
     are clipped to 1e4.
 
+    The examples are worked on in blocks: beyond its arguments and the result the memory stays below 200 MB
+    for any number of examples, as long as the masks are bool. Blocks of another size give the same bits.
+
     Args:
-        phi, U, O, cluster: see the module.
+        phi, U, O, cluster: see the module. phi may be a memory map, of any number type.
         variance: one of `student.VARIANCES`.
         fit_phi: [N, E] fit on this matrix instead, for example on the original models of the same shadows
             (the non-adaptive attacker, level L1).
@@ -64,10 +85,10 @@ def ulira(
         example with fewer than MIN_OBSERVATIONS observations in a world once some cluster is left out.
 
     Raises:
-        AttackError: shapes do not fit, the worlds overlap, or the variance mode is unknown.
+        AttackError: shapes do not fit, an array holds something else than it should, the worlds overlap, or
+            the variance mode is unknown.
     """
-    sample = _prepare(phi, U, O, cluster, variance, fit_phi)
-    return _score(sample, sample.without_own_cluster())
+    return _score(_prepare(phi, U, O, cluster, variance, fit_phi), deleted=None)
 
 
 def jackknife(
@@ -81,15 +102,12 @@ def jackknife(
 ) -> Iterator[Floats]:
     """Yield `ulira` on the releases that remain without one cluster, for each cluster in sorted order.
 
-    Every array is [N, E] like the full one, NaN in the deleted rows. The cost is one pass over phi for each
-    cluster: the sums of the deleted cluster are subtracted, nothing is summed again.
+    Every array is [N, E] like the full one, NaN in the deleted rows. The sums of the deleted cluster are
+    subtracted; of up to 2 million cells nothing is summed again.
     """
     sample = _prepare(phi, U, O, cluster, variance, fit_phi)
-    rest = sample.without_own_cluster()
-    for deleted in range(sample.sums.shape[2]):
-        reduced = rest - sample.sums[:, :, deleted, None]
-        reduced[:, :, deleted] = rest[:, :, deleted]  # not subtracted twice; these rows are blanked below
-        scores = _score(sample, reduced)
+    for deleted in range(sample.clusters):
+        scores = _score(sample, deleted)
         scores[sample.code == deleted] = np.nan
         yield scores
 
@@ -100,17 +118,19 @@ def check_worlds(
     """Return the two masks and the clusters as codes 0..C-1 in sorted order.
 
     Raises:
-        AttackError: the shapes differ from [N, E] and [N], or a cell is in both worlds.
+        AttackError: the shapes differ from [N, E] and [N], an array holds something else than it should, or a
+            cell is in both worlds. It names the array, and the row and example where there is one.
     """
-    u, o, ids = np.asarray(U, dtype=np.bool_), np.asarray(O, dtype=np.bool_), np.asarray(cluster)
-    if len(shape) != 2 or u.shape != shape or o.shape != shape or ids.shape != shape[:1]:
-        raise AttackError(
-            f"phi {list(shape)}, U {list(u.shape)}, O {list(o.shape)}, cluster {list(ids.shape)}; "
-            "they are [N, E], [N, E], [N, E] and [N]"
-        )
-    both = int(np.count_nonzero(u & o))
-    if both:
-        raise AttackError(f"{both} cells are in both worlds; a release unlearned an example or never saw it")
+    if len(shape) != 2:
+        raise AttackError(f"phi is {list(shape)}; phi, U and O are matrices, they are [N, E]")
+    u, o, ids = check_mask("U", U), check_mask("O", O), check_cluster(cluster)
+    for name, array, expected in (("U", u, shape), ("O", o, shape), ("cluster", ids, shape[:1])):
+        if array.shape != expected:
+            raise AttackError(
+                f"{name} is {list(array.shape)} where phi is {list(shape)}; "
+                "phi, U and O have one shape, they are [N, E], and cluster is [N]"
+            )
+    refuse_overlap(u, o)
     return u, o, np.unique(ids, return_inverse=True)[1].astype(np.int64)
 
 
@@ -143,19 +163,35 @@ def stack_retrains(
 
 
 @dataclass(frozen=True)
-class _Sample:
-    x: Floats  # [N, E] what is scored, centred, 0 where phi is NaN
-    undefined: Bools  # [N, E] phi is NaN
-    members: Bools  # [N, E] in either world
-    code: Integers  # [N] cluster 0..C-1
-    sums: Floats  # [2 worlds, 3 powers of x, C clusters, E]
-    smallest: float  # variances below this are rounding errors
-    variance: Variance
+class _Block:
+    """Some columns of a sample; B of them."""
 
-    def without_own_cluster(self) -> Floats:
-        """Sums [2, 3, C, E] over all rows but those of cluster c."""
-        rest: Floats = self.sums.sum(axis=2, keepdims=True) - self.sums
-        return rest
+    x: Floats  # [N, B] what is scored, centred, 0 where phi is NaN
+    undefined: Bools  # [N, B] phi is NaN
+    members: Bools  # [N, B] in either world
+    sums: Floats  # [2 worlds, 3 powers of what is fitted on, C clusters, B]
+
+    def rest(self, deleted: int | None) -> tuple[Floats, Floats]:
+        """Return the sums [2, 3, 1, B] over all rows and [2, 3, C, B] over all rows but those of cluster c.
+
+        Neither holds the rows of the deleted cluster.
+        """
+        everything = self.sums.sum(axis=2, keepdims=True)
+        if deleted is None:
+            return everything, everything - self.sums
+        everything = everything - self.sums[:, :, deleted, None]
+        rest = everything - self.sums
+        rest[:, :, deleted] = everything[:, :, 0]  # not subtracted twice; these rows are blanked
+        return everything, rest
+
+
+@dataclass(frozen=True)
+class _Sample:
+    shape: tuple[int, ...]
+    blocks: Blocks  # the terms of their sums are y and y^2, y being what is fitted on
+    code: Integers  # [N] cluster 0..C-1
+    clusters: int
+    variance: Variance
 
 
 def _prepare(
@@ -167,53 +203,89 @@ def _prepare(
     fit_phi: npt.ArrayLike | None,
 ) -> _Sample:
     check_variance(variance)
-    scored = clip_phi(phi)
-    fitted = scored if fit_phi is None else clip_phi(fit_phi)
+    scored = check_numbers("phi", phi)
+    fitted = scored if fit_phi is None else check_numbers("fit_phi", fit_phi)
     if fitted.shape != scored.shape:
         raise AttackError(f"fit_phi is {list(fitted.shape)}, phi {list(scored.shape)}; they are of one shape")
     u, o, code = check_worlds(scored.shape, U, O, cluster)
-    members = u | o
-    known = np.isfinite(fitted) & members
+    blocks = Blocks(scored.shape, lambda c: _block(scored[:, c], fitted[:, c], u[:, c], o[:, c], code))
+    return _Sample(scored.shape, blocks, code, int(code.max(initial=-1)) + 1, variance)
+
+
+def _block(scored: Array, fitted: Array, u: Bools, o: Bools, code: Integers) -> Block:
+    x, y = clip_phi(scored), clip_phi(fitted)
+    undefined, unfitted = np.isnan(x), np.isnan(y)
     # any value near the data would do: it only saves digits in the sums of squares
-    centre = np.median(np.where(known, fitted, 0.0), axis=0) if len(fitted) else np.zeros(fitted.shape[1])
-    x = np.where(np.isfinite(scored), scored - centre, 0.0)
-    y = np.where(known, fitted - centre, 0.0)
-    scale = max(float(np.mean(x[members] ** 2)), float(np.mean(y[members] ** 2))) if members.any() else 0.0
-    smallest = max(_ROUNDING * scale, float(np.finfo(np.float64).tiny))
-    sums = _cluster_sums(y, u & known, o & known, code)
-    return _Sample(x, np.isnan(scored), members, code, sums, smallest, variance)
+    centre = np.median(np.where((u | o) & ~unfitted, y, 0.0), axis=0)
+    x, y = np.where(undefined, 0.0, x - centre), np.where(unfitted, 0.0, y - centre)
+    return Block(x[None], undefined, u | o, cluster_sums((y, y**2), (u & ~unfitted, o & ~unfitted), code))
 
 
-def _cluster_sums(y: Floats, u: Bools, o: Bools, code: Integers) -> Floats:
-    order = np.argsort(code, kind="stable")
-    starts = np.searchsorted(code[order], np.arange(code.max(initial=-1) + 1))
-    sums = [[np.add.reduceat((world * y**power)[order], starts, axis=0) for power in range(3)] for world in (u, o)]
-    return np.array(sums, dtype=np.float64)
-
-
-def _score(sample: _Sample, sums: Floats) -> Floats:
-    """Score every row with the fit of its cluster; `sums` [2, 3, C, E] are over the rows to fit on."""
-    scores = np.full(sample.x.shape, np.nan)
-    enough = (sums[:, 0] >= MIN_OBSERVATIONS).all(axis=(0, 1))
-    if not (len(scores) and enough.any()):
+def _score(sample: _Sample, deleted: int | None) -> Floats:
+    """Score every row with the fit without its cluster, and without the deleted one."""
+    scores = np.full(sample.shape, np.nan)
+    floor = _floor(sample, deleted)
+    if floor is None:
         return scores
-    columns = slice(None) if enough.all() else np.flatnonzero(enough)
-    ratio = _log_ratio(sample, sums[..., columns], sample.x[:, columns])
-    scores[:, columns] = np.where(sample.undefined[:, columns], 0.0, ratio)
-    scores[~sample.members] = np.nan
+    prior = _prior(sample, deleted, floor)
+    for columns, block in sample.blocks:
+        _, rest, chosen = block.scorable(MIN_OBSERVATIONS, deleted)
+        fit = _fit(rest, sample.variance, floor)
+        density = predictive(fit.mean, fit.count, posterior_variance(fit.variance, fit.df, prior), fit.df, prior)
+        x = block.x[0][:, chosen]
+        ratio = density.log_density(x, sample.code) - density.log_density(x, sample.code + sample.clusters)
+        scores[:, columns][:, chosen] = block.blank(ratio, chosen)
     return scores
 
 
-def _log_ratio(sample: _Sample, sums: Floats, x: Floats) -> Floats:
-    count, mean = sums[:, 0], sums[:, 1] / sums[:, 0]  # [2, C, E]
+@dataclass(frozen=True)
+class _Fit:
+    """Of each world and left-out cluster, [2 C, B]; the first C rows are those of U."""
+
+    count: Floats
+    mean: Floats
+    variance: Floats
+    df: Integers
+
+
+def _fit(sums: Floats, variance: Variance, floor: Floats) -> _Fit:
+    count, mean = sums[:, 0], sums[:, 1] / sums[:, 0]  # [2, C, B]
     squares = np.maximum(sums[:, 2] - sums[:, 1] * mean, 0.0)
     df = np.rint(count).astype(np.int64) - 1
-    if sample.variance == "moderated_common":
+    if variance == "moderated_common":
         squares = np.broadcast_to(squares.sum(axis=0), df.shape)
         df = np.broadcast_to(df.sum(axis=0), df.shape)
-    densities = []
-    for world in range(2):
-        posterior, prior = shrink(squares[world] / df[world], df[world], sample.variance, sample.smallest)
-        fit = predictive(mean[world], count[world], posterior, df[world], prior)
-        densities.append(fit.log_density(x, sample.code))
-    return densities[0] - densities[1]
+    variances = np.maximum(squares / df, floor[:, :, None])
+    flat = (2 * sums.shape[2], sums.shape[3])
+    return _Fit(count.reshape(flat), mean.reshape(flat), variances.reshape(flat), df.reshape(flat))
+
+
+def _floor(sample: _Sample, deleted: int | None) -> Floats | None:
+    """Return the floor of the variances [2, 1] of each world, None where no example can be scored.
+
+    It is taken from the variances over all rows. That a row has a part in a floor of all examples biases
+    its score by O(1/E) where the floor binds at all; a median without each cluster would need the variances
+    of all examples at once.
+    """
+    none = np.zeros((2, 1))
+    variances, squares = [none[:, :0]], [none[:, :0]]
+    for _, block in sample.blocks:
+        everything, _, chosen = block.scorable(MIN_OBSERVATIONS, deleted)
+        variances.append(_fit(everything, sample.variance, none).variance)
+        scored = np.sum(block.x[0][:, chosen] ** 2, axis=0, where=block.members[:, chosen])
+        squares.append(np.array([scored, everything[:, 2].sum(axis=(0, 1))]))
+    pooled = np.concatenate(variances, axis=1)
+    if not pooled.size:
+        return None
+    scale = float(np.concatenate(squares, axis=1).mean(axis=1).max()) / sample.shape[0]
+    return variance_floor(pooled, max(_ROUNDING * scale, float(np.finfo(np.float64).tiny)))
+
+
+def _prior(sample: _Sample, deleted: int | None, floor: Floats) -> Prior:
+    """Return the priors of the 2 C fits, each from all examples without the cluster."""
+    moments = VarianceMoments(2 * sample.clusters)
+    if sample.variance != "per_example":
+        for _, block in sample.blocks:
+            fit = _fit(block.scorable(MIN_OBSERVATIONS, deleted)[1], sample.variance, floor)
+            moments.add(fit.variance, fit.df)
+    return choose_prior(moments, sample.variance)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from harness.attacks.epsilon import eps_cp, eps_gdp, eps_onerun
+from harness.attacks.epsilon import eps_cp, eps_gdp, eps_onerun, rate_design_effect
 from harness.attacks.errors import AttackError
 
 Draw = Callable[..., Any]
@@ -68,16 +68,56 @@ def test_both_ratios_count(pairs: Draw) -> None:
     assert second.epsilon == pytest.approx(first.epsilon)
 
 
-def test_design_effect_divides_the_counts_and_none_counts_clusters(pairs: Draw) -> None:
+def test_design_effect_divides_the_counts_or_counts_clusters(pairs: Draw) -> None:
     rng = np.random.default_rng(3)
     u, cluster = pairs(rng, 64, 1)
     scores = rng.normal(size=u.shape) + 4 * u
     once = eps_cp(scores, u, ~u, cluster)
     copies = [np.repeat(a, 5, axis=1) for a in (scores, u, ~u)]
-    assert eps_cp(*copies, cluster) == once
-    assert eps_cp(*copies, cluster, design_effect=5.0) == once
+    for effect in ("estimated", "clusters", 5.0):  # copies are worth nothing, by whichever way
+        assert eps_cp(*copies, cluster, design_effect=effect).epsilon == pytest.approx(once.epsilon)
     assert eps_cp(*copies, cluster, design_effect=1.0).epsilon > once.epsilon + 0.5
     assert eps_cp(*copies, cluster, design_effect=20.0).epsilon < once.epsilon
+
+
+def test_design_effect_of_a_rate_by_hand() -> None:
+    # shares 2/2, 1/2, 0/2, 1/2 of p = 1/2: sum (h - p m)^2 = 2, n p q = 2, G / (G - 1) (n - 1) / n = 7/6
+    assert rate_design_effect([1, 1, 1, 0, 0, 0, 1, 0], [3, 3, 1, 1, 2, 2, 0, 0]) == pytest.approx(7 / 6)
+    assert rate_design_effect([1, 0, 1, 0], [0, 0, 1, 1]) == 1.0  # below binomial: floored
+    assert rate_design_effect([1, 0, 0, 1, 0], range(5)) == pytest.approx(1.0)
+    assert rate_design_effect([1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]) == 3.0  # no variance to judge by
+    assert rate_design_effect([1, 0, 1], [5, 5, 5]) == 3.0
+    with pytest.raises(AttackError, match=r"hits \[2\], cluster \[3\]"):
+        rate_design_effect([1, 0], [0, 0, 1])
+
+
+def test_design_effect_recovers_the_correlation_within_clusters() -> None:
+    """Kish: 1 + (m - 1) rho for m observations a cluster with correlation rho."""
+    rng = np.random.default_rng(8)
+    for rho in (0.0, 0.2, 1.0):
+        own = rng.random((3000, 8)) < 0.3
+        shared = np.broadcast_to(rng.random((3000, 1)) < 0.3, own.shape)
+        hits = np.where(rng.random(own.shape) < math.sqrt(rho), shared, own)
+        found = rate_design_effect(hits.ravel(), np.repeat(np.arange(3000), 8))
+        assert found == pytest.approx(1 + 7 * rho, rel=0.06)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.9])
+def test_estimated_design_effect_keeps_the_level_of_both_limits(rho: float, pairs: Draw) -> None:
+    rng = np.random.default_rng(9)
+    above, wider = 0, []
+    for _ in range(40):
+        u, cluster = pairs(rng, 32, 20)
+        shared = math.sqrt(rho) * rng.normal(size=(16, 1))[cluster]
+        scores = shared + math.sqrt(1 - rho) * rng.normal(size=u.shape) + 1.5 * u
+        found = eps_cp(scores, u, ~u, cluster, alpha=0.2)
+        tpr, fpr = stats.norm.sf(found.threshold - 1.5), stats.norm.sf(found.threshold)
+        above += (found.tpr_low > tpr) + (found.fpr_high < fpr)  # alpha / 2 each
+        wider.append(found.epsilon - eps_cp(scores, u, ~u, cluster, alpha=0.2, design_effect="clusters").epsilon)
+    print(f"rho {rho}: {above} of 80 limits missed, gain {np.mean(wider):.2f}")
+    assert above <= 0.15 * 80
+    if rho == 0.0:
+        assert np.mean(wider) > 0.3
 
 
 def test_only_the_order_of_the_scores_matters_and_nan_is_left_out(pairs: Draw) -> None:
@@ -86,7 +126,7 @@ def test_only_the_order_of_the_scores_matters_and_nan_is_left_out(pairs: Draw) -
     scores = rng.normal(size=u.shape) + 3 * u
     once = eps_cp(scores, u, ~u, cluster)
     assert once.epsilon > 0
-    assert eps_cp(np.tanh(scores / 5), u, ~u, cluster).epsilon == once.epsilon
+    assert eps_cp(np.tanh(scores / 5), u, ~u, cluster).epsilon == pytest.approx(once.epsilon)
     rows = rng.permutation(80)
     assert eps_cp(scores[rows], u[rows], ~u[rows], cluster[rows]) == once
     blank = np.full((80, 1), np.nan)
@@ -134,10 +174,11 @@ def test_a_constant_score_bounds_nothing(pairs: Draw) -> None:
 def test_cp_refuses_what_it_cannot_work_with(pairs: Draw) -> None:
     u, cluster = pairs(np.random.default_rng(0), 8, 2)
     scores = np.zeros((8, 2))
-    options: list[tuple[dict[str, float], str]] = [
+    options: list[tuple[dict[str, Any], str]] = [
         ({"delta": 1.0}, "delta is 1.0; it is below 1 and at least 0"),
         ({"alpha": 0.0}, "alpha is 0.0"),
         ({"design_effect": 0.5}, "design_effect is 0.5"),
+        ({"design_effect": "cluster"}, "design_effect is cluster"),
     ]
     for option, message in options:
         with pytest.raises(AttackError, match=message):

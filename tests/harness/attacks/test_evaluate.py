@@ -12,6 +12,8 @@ from scipy import stats
 from harness.attacks.curves import auc, tpr_at_fpr
 from harness.attacks.errors import AttackError
 from harness.attacks.evaluate import audit, evaluate, null_tpr
+from harness.attacks.intervals import paired_difference
+from harness.attacks.joint import jackknife_joint, ulira_joint
 from harness.attacks.ulira import jackknife, ulira
 
 Draw = Callable[..., Any]
@@ -73,6 +75,7 @@ def test_a_missing_refit_is_an_error_and_not_a_smaller_jackknife(pairs: Draw) ->
         evaluate(ulira(phi, u, o, cluster), u, o, cluster, refits=refits[:-1])
 
 
+@pytest.mark.slow
 def test_interval_covers_the_mean_of_the_attack_and_the_null_is_rarely_rejected(pairs: Draw) -> None:
     rng = np.random.default_rng(3)
     effects, spread = rng.random(30), np.exp(0.4 * rng.normal(size=30))
@@ -169,6 +172,14 @@ def test_only_the_level_that_fits_elsewhere_takes_another_matrix(pairs: Draw) ->
         audit(phi, u, o, cluster, level="L1")
     with pytest.raises(AttackError, match="level L2 with fit_phi"):
         audit(phi, u, o, cluster, fit_phi=phi)
+    with pytest.raises(AttackError, match="level L3 without before_phi"):
+        audit(phi, u, o, cluster, level="L3")
+    with pytest.raises(AttackError, match="level L2 with before_phi"):
+        audit(phi, u, o, cluster, before_phi=phi)
+    with pytest.raises(AttackError, match=r"before_phi is \[8, 30\], phi \[16, 30\]"):
+        audit(phi, u, o, cluster, level="L3", before_phi=phi[:8])
+    with pytest.raises(AttackError, match="it has per_example, pooled, moderated"):
+        audit(phi, u, o, cluster, level="L3", before_phi=phi, variance="moderated_common")
     with pytest.raises(AttackError, match="unknown level 'L9'"):
         audit(phi, u, o, cluster, level="L9")
     assert [r.metric for r in audit(phi, u, o, cluster, level="L0")] == ["auc", "tpr@0.01", "tpr@0.001"]
@@ -180,3 +191,37 @@ def test_null_tpr_is_the_mean_over_exchangeable_scores(negatives: int, fpr: floa
     # every rank of one positive among the negatives is equally likely
     rates = [tpr_at_fpr([rank - 0.5], np.arange(negatives), fpr).tpr for rank in range(negatives + 1)]
     assert null_tpr(fpr, negatives) == pytest.approx(np.mean(rates))
+
+
+def test_the_observer_of_both_models_fits_them_together(pairs: Draw) -> None:
+    rng = np.random.default_rng(9)
+    before, u, o, cluster = toy(rng, pairs, shadows=32)
+    # forgetting took 1 off the members and added little noise: visible in the difference alone
+    release = before - u + 0.3 * rng.normal(size=before.shape)
+    both = (before, release)
+    expected = evaluate(ulira_joint(both, u, o, cluster), u, o, cluster, refits=jackknife_joint(both, u, o, cluster))
+    results = audit(release, u, o, cluster, level="L3", before_phi=before)
+    assert results == expected
+    assert results[0].low > 0.95
+    assert audit(release, u, o, cluster)[0].high < 0.7
+    # a method that does nothing shows the observer nothing new
+    same, alone = audit(before, u, o, cluster, level="L3", before_phi=before), audit(before, u, o, cluster)
+    assert [r.value for r in same] == pytest.approx([r.value for r in alone])
+    before[0, :3] = np.nan
+    assert "nonfinite:3" in audit(release, u, o, cluster, level="L3", before_phi=before)[0].flags
+
+
+def test_replicates_are_handed_out_on_request_and_make_a_paired_difference(pairs: Draw) -> None:
+    rng = np.random.default_rng(10)
+    phi, u, o, cluster = toy(rng, pairs, shadows=32)
+    other = phi + 0.3 * u + 0.1 * rng.normal(size=phi.shape)  # leaks a little more, on the same shadows
+    one, two = (audit(p, u, o, cluster, keep_replicates=True)[0] for p in (phi, other))
+    rest = cluster != 5
+    assert one.replicates[5] == pytest.approx(audit(phi[rest], u[rest], o[rest], cluster[rest])[0].value)
+    difference = paired_difference(two.value, two.replicates, one.value, one.replicates)
+    assert difference.low > 0
+    assert difference.se < 0.5 * np.hypot(one.se, two.se)
+    plain = audit(phi, u, o, cluster)[0]
+    assert plain.replicates is None
+    assert "replicates" not in repr(one)
+    assert evaluate(phi, u, o, cluster, keep_replicates=True)[0].replicates is not None

@@ -11,6 +11,8 @@ from harness.attacks.forgetting import (
     epsilons,
     example_scores,
     final_score,
+    forgetting_interval,
+    forgetting_null,
     forgetting_quality,
     rule_epsilon,
 )
@@ -194,3 +196,41 @@ def test_unreadable_arrays_are_named() -> None:
         with pytest.raises(AttackError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_null_compares_the_halves_of_the_retrained_models() -> None:
+    retrained = np.random.default_rng(5).normal(size=(41, 6))
+    expected = float(example_scores(epsilons(retrained[20:40], retrained[:20]), 20).mean())
+    assert forgetting_null(retrained) == expected
+    assert forgetting_quality(retrained[:30] + 1, retrained).null == expected
+    with pytest.raises(AttackError, match="6 models or more"):
+        forgetting_null(retrained[:5])
+
+
+def test_interval_holds_the_value_and_shrinks_with_examples() -> None:
+    rng = np.random.default_rng(6)
+    unlearned, retrained = rng.normal(size=(2, 24, 16))
+    found = forgetting_interval(unlearned, retrained, samples=20)
+    assert found.value == float(example_scores(epsilons(unlearned, retrained), 24).mean())
+    assert 0 <= found.low < found.value < found.high <= 1
+    assert forgetting_interval(unlearned, retrained, samples=20) == found
+    one = forgetting_interval(unlearned[:, :1], retrained[:, :1], samples=20)
+    assert one.se > 1.5 * found.se
+    copies = forgetting_interval(unlearned[:, [0] * 4], retrained[:, [0] * 4], samples=20)
+    assert copies == one  # the examples are fixed: four copies are no more evidence than one
+    with pytest.raises(AttackError, match=r"unlearned is \[5, 16\]; .* 6 models or more"):
+        forgetting_interval(unlearned[:5], retrained)
+
+
+@pytest.mark.slow
+def test_half_samples_know_the_spread_of_forgetting_quality() -> None:
+    rng = np.random.default_rng(7)
+    for shift in (0.0, 1.0):
+        farms = [(rng.normal(shift, 1, (32, 10)), rng.normal(size=(32, 10))) for _ in range(60)]
+        values = [float(example_scores(epsilons(*farm), 32).mean()) for farm in farms]
+        found = [forgetting_interval(*farm, samples=25) for farm in farms[:20]]
+        ratio = np.sqrt(np.mean([i.se**2 for i in found])) / np.std(values)
+        covered = np.mean([i.low <= np.mean(values) <= i.high for i in found])
+        print(f"shift {shift}: standard error over the true one {ratio:.2f}, coverage {covered:.2f}")
+        assert 0.7 < ratio < 1.6
+        assert covered >= 0.8

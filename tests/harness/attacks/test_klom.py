@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from harness.attacks.errors import AttackError
-from harness.attacks.klom import gaussian_kl, klom, klom_floor
+from harness.attacks.klom import (
+    gaussian_kl,
+    gaussian_kl_interval,
+    half_sample_interval,
+    klom,
+    klom_floor,
+    klom_interval,
+)
 
 
 def one_example(oracle: np.ndarray, unlearned: np.ndarray, edge: str) -> float:
@@ -132,3 +139,57 @@ def test_unreadable_arrays_are_named() -> None:
         with pytest.raises(AttackError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_half_samples_give_the_standard_error_of_a_mean() -> None:
+    """Of a mean over n rows the spread over halves estimates sd / sqrt(n); worlds of two sizes add up."""
+    rng = np.random.default_rng(3)
+    worlds = rng.normal(size=(41, 1)), rng.normal(0, 3, (30, 1))
+    found = half_sample_interval(lambda w: float(w[1].mean() - w[0].mean()), worlds, samples=2000, seed=1)
+    assert found.value == worlds[1].mean() - worlds[0].mean()
+    assert found.se == pytest.approx(np.sqrt(sum(w.var(ddof=1) / len(w) for w in worlds)), rel=0.06)
+    width = stats.t.ppf(0.975, 29) * found.se
+    assert (found.low, found.high) == pytest.approx((found.value - width, found.value + width))
+
+
+def test_interval_of_klom_is_about_the_excess_over_the_floor() -> None:
+    rng = np.random.default_rng(4)
+    oracle, unlearned = rng.normal(size=(65, 30)), rng.normal(0, 1, (50, 30))
+    alike = klom_interval(oracle, unlearned, samples=20)
+    expected = klom(oracle[:32], unlearned[:32]).mean() - klom_floor(oracle[:64]).mean()
+    assert alike.value == pytest.approx(expected)
+    assert alike.low < 0 < alike.high
+    assert klom_interval(oracle, unlearned + 2, samples=20).low > 0
+    assert klom_interval(oracle, unlearned, samples=20) == alike
+    assert klom_interval(oracle, unlearned, samples=20, seed=1).se != alike.se
+    backward = klom(oracle[:32], unlearned[:32], "unlearned_oracle", "fix").mean()
+    other = klom_interval(oracle, unlearned, "unlearned_oracle", "fix", samples=2)
+    assert other.value == pytest.approx(backward - klom_floor(oracle[:64], "fix").mean())
+
+
+def test_gaussian_interval_covers_the_true_divergence() -> None:
+    """Models that share a shift over all examples: an error over examples alone would be far too small."""
+    rng = np.random.default_rng(5)
+    covered, errors, values = 0, [], []
+    for seed in range(40):
+        oracle, unlearned = (rng.normal(size=(24, 20)) * 0.8 + rng.normal(size=(24, 1)) * 0.6 for _ in range(2))
+        found = gaussian_kl_interval(oracle, unlearned + 1, samples=40, seed=seed)
+        covered += found.low <= 0.5 <= found.high
+        errors.append(found.se)
+        values.append(found.value)
+    assert covered >= 35
+    assert 0.7 < np.sqrt(np.mean(np.square(errors))) / np.std(values) < 1.8
+
+
+def test_intervals_refuse_what_has_none() -> None:
+    good = np.random.default_rng(0).normal(size=(8, 3))
+    flat = np.ones((8, 3))
+    for call, message in (
+        (lambda: klom_interval(good[:3], good), r"oracle is \[3, 3\]; .* 4 models or more"),
+        (lambda: gaussian_kl_interval(good, good[:7]), r"unlearned is \[7, 3\]; .* 8 models or more"),
+        (lambda: gaussian_kl_interval(good, flat), "statistic is infinite"),
+        (lambda: klom_interval(good, good, samples=1), "1 half samples"),
+        (lambda: klom_interval(good, good[:, :2]), "over the same examples"),
+    ):
+        with pytest.raises(AttackError, match=message):
+            call()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from harness.attacks.errors import AttackError
 from harness.attacks.student import (
     VARIANCES,
     Prior,
+    VarianceMoments,
     check_variance,
     fit_prior,
     predictive,
@@ -42,6 +45,19 @@ def test_equal_variances_give_an_infinite_prior_and_the_pooled_variance() -> Non
     posterior, _ = shrink(variances * np.linspace(0.99, 1.01, 500), df, "moderated", 0.0)
     pooled, _ = shrink(variances * np.linspace(0.99, 1.01, 500), df, "pooled", 0.0)
     np.testing.assert_allclose(posterior, pooled)
+
+
+@pytest.mark.parametrize("edges", [[0, 300], [0, 1, 2, 300], [0, 0, 128, 299, 300]])
+def test_a_prior_fitted_block_by_block_is_the_same_to_the_last_bit(edges: list[int]) -> None:
+    rng = np.random.default_rng(3)
+    df = rng.integers(3, 9, (2, 300))
+    variances = rng.chisquare(df) / df * np.exp(rng.normal(size=300))
+    moments = VarianceMoments(2)
+    for first, last in pairwise(edges):
+        moments.add(variances[:, first:last], df[:, first:last])
+    whole = fit_prior(variances, df)
+    np.testing.assert_array_equal([moments.prior().df, moments.prior().variance], [whole.df, whole.variance])
+    np.testing.assert_allclose(moments.pooled().variance, (df * variances).sum(axis=1) / df.sum(axis=1))
 
 
 def test_one_example_keeps_its_own_variance() -> None:

@@ -88,27 +88,27 @@ def test_released_choice_equals_the_literal_recipe(feature: Any) -> None:
     labels = [1] * 60 + [0] * 60
     attacker = SVC(C=3, kernel="rbf", gamma="auto").fit(np.concatenate((members, others)), labels)
     expected = 1 - attacker.predict(targets).mean()
-    value, se = svc_efficacy(*sets, feature=feature, choice="released")
+    value, se = svc_efficacy(*sets, feature=feature, choice="released", refits=0)
     assert value == pytest.approx(expected)
     assert se == pytest.approx((expected * (1 - expected) / 40) ** 0.5)
 
     half = SVC(C=3, kernel="rbf", gamma="auto").fit(np.concatenate((members[:30], others[:30])), np.repeat([1, 0], 30))
     score = half.score(np.concatenate((members[30:], others[30:])), np.repeat([1, 0], 30))
-    assert svc_training_privacy(*sets[:2], feature=feature, choice="released")[0] == pytest.approx(score)
+    assert svc_training_privacy(*sets[:2], feature=feature, choice="released", refits=0)[0] == pytest.approx(score)
 
 
 def test_efficacy_asks_who_the_forget_set_looks_like() -> None:
     retain, test = outputs("retain", *model_outputs(1, 200, 9.0)), outputs("test", *model_outputs(2, 200, -4.0))
     like_retain = outputs("forget", *model_outputs(3, 50, 9.0))
     like_test = outputs("forget", *model_outputs(4, 50, -4.0))
-    assert svc_efficacy(retain, test, like_retain)[0] < 0.05
-    assert svc_efficacy(retain, test, like_test)[0] > 0.95
-    assert svc_training_privacy(retain, test)[0] > 0.95
+    assert svc_efficacy(retain, test, like_retain, refits=0)[0] < 0.05
+    assert svc_efficacy(retain, test, like_test, refits=0)[0] > 0.95
+    assert svc_training_privacy(retain, test, refits=0)[0] > 0.95
 
 
 def test_alike_retain_and_test_leave_privacy_at_a_half() -> None:
     retain, test = (outputs("retain", *model_outputs(s, 800, 2.0)) for s in (5, 6))
-    value, se = svc_training_privacy(retain, test)
+    value, se = svc_training_privacy(retain, test, refits=0)
     assert se == pytest.approx(0.0177, abs=0.002)
     assert abs(value - 0.5) < 4 * se
 
@@ -124,8 +124,8 @@ def test_balanced_choice_removes_what_class_frequencies_give_away() -> None:
         return np.where((y == 1)[:, None], p, p[:, ::-1]), y
 
     retain, test = outputs("retain", *sample(1000, 0.1)), outputs("test", *sample(500, 0.9))
-    assert svc_training_privacy(retain, test, choice="released")[0] > 0.8
-    assert abs(svc_training_privacy(retain, test)[0] - 0.5) < 0.12
+    assert svc_training_privacy(retain, test, choice="released", refits=0)[0] > 0.8
+    assert abs(svc_training_privacy(retain, test, refits=0)[0] - 0.5) < 0.12
 
 
 def test_classes_that_one_side_lacks_are_left_out() -> None:
@@ -135,17 +135,34 @@ def test_classes_that_one_side_lacks_are_left_out() -> None:
     without = outputs("retain", retain_p[others], retain_y[others])
     seen = test.labels != 3
     test_without = outputs("test", np.exp(test.log_p[seen]), test.labels[seen])
-    assert svc_efficacy(without, test, forget) == svc_efficacy(without, test_without, forget)
+    assert svc_efficacy(without, test, forget, refits=2) == svc_efficacy(without, test_without, forget, refits=2)
     with pytest.raises(AttackError, match="no class in common"):
         svc_efficacy(outputs("retain", P[:1], [0]), outputs("test", P[1:], [1, 1]), outputs("forget", P, Y))
 
 
 def test_the_seed_alone_draws_the_examples() -> None:
     retain, test, forget = (outputs("retain", *model_outputs(s, n, 1.0)) for s, n in ((1, 400), (2, 80), (3, 200)))
-    first = svc_efficacy(retain, test, forget, seed=1)
+    first = svc_efficacy(retain, test, forget, seed=1, refits=2)
     np.random.seed(5)
-    assert svc_efficacy(retain, test, forget, seed=1) == first
-    assert any(svc_efficacy(retain, test, forget, seed=s) != first for s in (2, 3, 4))
+    assert svc_efficacy(retain, test, forget, seed=1, refits=2) == first
+    assert svc_efficacy(retain, test, forget, seed=1, refits=3)[0] == first[0]
+    assert any(svc_efficacy(retain, test, forget, seed=s, refits=0)[0] != first[0] for s in (2, 3, 4))
+
+
+def test_the_error_adds_the_noise_of_the_fit_to_that_of_the_targets() -> None:
+    """Many targets and few examples to fit on: over fresh draws of the latter the fit is all of the noise."""
+    forget = outputs("forget", *model_outputs(0, 400, 1.0))
+    values, errors = [], []
+    for seed in range(16):
+        retain, test = (outputs("retain", *model_outputs(s, 24, m)) for s, m in ((seed + 1, 2.0), (seed + 99, 1.0)))
+        value, se = svc_efficacy(retain, test, forget, refits=6)
+        values.append(value)
+        errors.append(se)
+    binomial = 0.5 / np.sqrt(400)
+    assert np.std(values) > 3 * binomial
+    assert 0.6 < np.sqrt(np.mean(np.square(errors))) / np.std(values) < 1.6
+    with pytest.raises(AttackError, match="1 refits; the noise of the fit needs at least 2"):
+        svc_efficacy(forget, forget, forget, refits=1)
 
 
 def test_unreadable_arrays_are_named() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from scipy.special import digamma, polygamma
 
+from harness.attacks import blocks
 from harness.attacks.errors import AttackError
+from harness.attacks.joint import ulira_joint
 from harness.attacks.student import VARIANCES
 from harness.attacks.ulira import jackknife, stack_retrains, ulira
 
@@ -191,10 +195,47 @@ def test_retrains_are_stacked_below_the_releases() -> None:
         stack_retrains([[1, 2], [3, 4]], u, [0, 0], [[5, 6, 7]], [0])
 
 
+@pytest.mark.parametrize(("cells", "kept"), [(40, 0), (130, 10**9), (10**9, 0)])
+def test_the_size_of_the_blocks_moves_no_bit(cells: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    phi, u, o, cluster = (
+        np.concatenate(arrays, axis=-1) for arrays in zip(*(uneven_farm(rng) for _ in range(4)), strict=True)
+    )
+    cluster = cluster[:24]
+    u[:, 3] = False  # an example that cannot be scored must not shift the others
+    before = np.where(np.isnan(phi), 0.0, phi) + rng.normal(size=phi.shape)
+
+    def scores() -> list[np.ndarray]:
+        each = [ulira(phi, u, o, cluster, variance) for variance in VARIANCES]
+        return [*each, ulira_joint([before, phi], u, o, cluster), *islice(jackknife(phi, u, o, cluster), 3)]
+
+    expected = scores()
+    monkeypatch.setattr(blocks, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(blocks, "KEPT_CELLS", kept)
+    for result, first in zip(scores(), expected, strict=True):
+        np.testing.assert_array_equal(result, first)
+
+
+def test_memory_above_the_arguments_and_the_result_does_not_grow(pairs: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "KEPT_CELLS", 0)
+    monkeypatch.setattr(blocks, "BLOCK_CELLS", 2**10)
+    rng, peaks = np.random.default_rng(0), []
+    for examples in (500, 4000):
+        u, cluster = pairs(rng, 16, examples)
+        phi, o = rng.normal(size=u.shape).astype(np.float32), ~u
+        ulira(phi, u, o, cluster)
+        tracemalloc.start()
+        scores = ulira(phi, u, o, cluster)
+        peaks.append(tracemalloc.get_traced_memory()[1] - scores.nbytes)
+        tracemalloc.stop()
+    # eight times the examples: a matrix more of them would be 450 kB, their floors are 16 bytes each
+    assert peaks[1] - peaks[0] < 300_000
+
+
 def test_arrays_that_do_not_fit_are_refused() -> None:
     phi, u, cluster = np.zeros((4, 3)), np.ones((4, 3), dtype=bool), np.arange(4)
     for arguments, message in (
-        ((phi, u, u, cluster), "12 cells are in both worlds"),
+        ((phi, u, u, cluster), "U and O overlap in row 0, example 0: 12 cells are in both worlds"),
         ((phi, u[:3], ~u, cluster), r"they are \[N, E\]"),
         ((phi, u, ~u, cluster[:2]), r"they are \[N, E\]"),
         ((phi[0], u[0], ~u[0], cluster), r"they are \[N, E\]"),
