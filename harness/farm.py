@@ -1,26 +1,60 @@
 """The design of a shadow-model farm: who is in which shadow, and who is audited.
 
-Shadows come in complementary pairs: a fair coin for every training image puts it into one of the two. Every image is so
-in exactly half of the shadows, and within a shadow the coins are independent. Audit pools are disjoint, drawn before
-anything is trained, and as large as two forget sets: what of a pool is in a shadow is forgotten there, what is not is
-the control (U and O of Hayes et al. 2024, arXiv 2403.01218). Retrains leave a whole pool out, so each is an exact
-retrain for every image of it.
+`pairs` (the default). Shadows come in complementary pairs: a fair coin for every training image puts it into one of the
+two. Every image is so in exactly half of the shadows, and within a shadow the coins are independent. Audit pools are
+disjoint, drawn before anything is trained, and as large as two forget sets: what of a pool is in a shadow is forgotten
+there, what is not is the control (U and O of Hayes et al. 2024, arXiv 2403.01218). Retrains leave a whole pool out, so
+each is an exact retrain for every image of it.
+
+`conditional`. One (D, F) for each pool, as in the forgetting quality of the NeurIPS 2023 challenge: every shadow is
+trained on all training images, from another seed; the whole pool is forgotten, and left out by the retrains.
+
+`half_splits`. The published design of Deep Unlearn, see `harness.farm_deep_unlearn`: shadow s is trained on one half of
+the development images, and draw j of it forgets a tenth of that half. All development images but val are audited.
+
+What the units of a farm leave in `signals`; every row is there once for each of `FarmRef.queries`, and its `phi` and
+`member` follow the `index` of the pool of that name in `pools`:
+
+    design         kind             pool            member
+    pairs          shadow           each pool       in the shadow
+    pairs          shadow_unlearn   the unit's own  in the shadow, so forgotten; else never in it
+    pairs          shadow_retrain   the unit's own  in the shadow; the retrain has seen none of the pool
+    conditional    all three        as for pairs    true for all: trained on; forgotten; left out of the retrain
+    half_splits    shadow           "", all images  in the half
+    half_splits    shadow_unlearn   draw0, draw1 .. true: forgotten; false: not in the half; null: retained
+    half_splits    shadow_retrain   draw0, draw1 .. true: left out; false: not in the half; null: retrained on
+    all            the last two     population      false for all: the first test images
+
+The draws audit the images of the pool "", in the same order, so that the signals of all draws can be stacked.
+The column `seed` is the number of the shadow. Rows with one number of `clusters` are never in the fit that scores one
+of them. Numbers for which `is_tuning` holds are there to choose hyperparameters and thresholds, and are not audited.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError
+from harness.farm_deep_unlearn import draw_name
 
 Labels = Literal["own", "random"]
-LEVELS = ("L0", "L1", "L2")
+Design = Literal["pairs", "conditional", "half_splits"]
+Query = Literal["identity", "flip"]
+Level = Literal["L0", "L1", "L2", "L3"]
+LEVELS: tuple[Level, ...] = ("L0", "L1", "L2")
+FurtherAttack = Literal["epsilon", "offline_lira", "rmia", "klom", "forgetting_quality"]
+ATTACKS: tuple[FurtherAttack, ...] = ("epsilon",)
+"""What is attacked beside U-LiRA unless a study says otherwise: what costs next to nothing."""
+POPULATION, POPULATION_SIZE = "population", 1000
+"""The pool of test images, which no model was trained on, and how many of them (the first) it has at most."""
+TUNING_FIRST = 1_000_000
+"""The number of the first tuning shadow: no audited shadow of any farm, however large it grows, has one so high."""
 _POOLS, _PAIRS = 0, 1  # spawn keys: what a seed is for
 
 
@@ -39,26 +73,48 @@ class PoolSpec:
 
 @dataclass(frozen=True)
 class FarmRef:
-    """What the results of a shadow depend on: the pools, and the seed of pools and coins. Not the number of shadows:
-    a farm grows by appending pairs."""
+    """What the results of a shadow depend on: the pools, the seed of pools and coins, the design, and the queries with
+    which it is asked (the images as they are, then mirrored). Not the number of shadows or draws: a farm grows."""
 
     pools: tuple[PoolSpec, ...]
     seed: int = 0
+    design: Design = "pairs"
+    queries: tuple[Query, ...] = ("identity",)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what counts in the ids of units: what came after the first farms only where it is not the default."""
+        later = {field.name: field.default for field in fields(self) if field.name not in ("pools", "seed")}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     @property
     def digest(self) -> str:
-        """Tells farms of one root apart: the first 8 hex digits of a hash of pools and seed."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        """Tells farms of one root apart: the first 8 hex digits of a hash of the identity."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Farm:
-    """A farm as a study asks for it: shadows (even), how many of them are also retrained, attack levels."""
+    """A farm as a study asks for it: shadows (even), how many of them are also retrained, attack levels, how many
+    more shadows (even) are for tuning alone, with half splits the number of draws from each, and which attacks beside
+    U-LiRA."""
 
     ref: FarmRef
     shadows: int
     retrains: int
-    levels: tuple[str, ...] = LEVELS
+    levels: tuple[Level, ...] = LEVELS
+    tuning: int = 0
+    draws: int = 0
+    attacks: tuple[str, ...] = ATTACKS
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of all shadows, those for tuning first."""
+        return (*range(TUNING_FIRST, TUNING_FIRST + self.tuning), *range(self.shadows))
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The names of what is forgotten in each shadow, one after the other: the pools, or the draws of a half."""
+        return (*(pool.name for pool in self.ref.pools), *(draw_name(draw) for draw in range(self.draws)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +155,12 @@ def draw_pools(ref: FarmRef, labels: NDArray[np.int64], classes: int) -> dict[st
 
 
 def membership(ref: FarmRef, shadow: int, count: int) -> NDArray[np.bool_]:
-    """Return which training images are in a shadow: [count] bool; shadow 2k+1 is the complement of shadow 2k."""
+    """Return which training images are in a shadow of a design with pools: [count] bool.
+
+    In pairs, shadow 2k+1 is the complement of shadow 2k; in a conditional farm everything is in every shadow.
+    """
+    if ref.design == "conditional":
+        return np.ones(count, dtype=bool)
     coins = np.random.default_rng([ref.seed, _PAIRS, shadow // 2]).random(count) < 0.5
     return ~coins if shadow % 2 else coins
 
@@ -107,3 +168,17 @@ def membership(ref: FarmRef, shadow: int, count: int) -> NDArray[np.bool_]:
 def pairs(shadows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the pair of each shadow [N]: rows of one pair are never in the fit that scores one of them."""
     return shadows // 2
+
+
+def clusters(ref: FarmRef, shadows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the cluster of each row [N] from its shadow's number: the pair, or with half splits the shadow itself.
+
+    The shadows of a conditional farm are independent. They are taken two at a time, so that retrains can be put against
+    retrains with one of each cluster on either side.
+    """
+    return shadows if ref.design == "half_splits" else pairs(shadows)
+
+
+def is_tuning(shadows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which shadows [N] are for tuning alone, so never audited."""
+    return shadows >= TUNING_FIRST

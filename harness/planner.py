@@ -109,12 +109,15 @@ class _Cell:
                     yield replace(trial, kind=Kind.TIMING)
 
     def farm_units(self, farm: Farm) -> Iterator[Unit]:
-        """Each shadow, its retrains, and every audited method on it: one after the other, so that it stays warm."""
-        for shadow in range(farm.shadows):
+        """Each shadow, its retrains, and every audited method on it: one after the other, so that it stays warm.
+
+        Shadows for tuning come first: what is chosen on them must be known before the others are audited.
+        """
+        for shadow in farm.numbers:
             trained = replace(self._unit(Kind.SHADOW, AUDIT, MethodChoice(METHODS[ORIGINAL]), shadow), farm=farm.ref)
             yield trained
-            for pool in farm.ref.pools:
-                scenario = Named(f"{AUDIT.name}:{pool.name}", AUDIT.version)
+            for pool in farm.pools:
+                scenario = Named(f"{AUDIT.name}:{pool}", AUDIT.version)
                 for choice in self._methods():
                     if choice.spec.name != RETRAIN and choice.spec.supports("random"):
                         unit = self._unit(Kind.SHADOW_UNLEARN, scenario, choice, shadow, (trained.id,))
@@ -122,7 +125,7 @@ class _Cell:
                         unit = self._unit(Kind.SHADOW_RETRAIN, scenario, choice, shadow)
                     else:
                         continue
-                    yield replace(unit, farm=farm.ref, pool=pool.name)
+                    yield replace(unit, farm=farm.ref, pool=pool)
 
     def _trial(self, scenario: Named, choice: MethodChoice, seed: int, original: Unit) -> Unit:
         if choice.spec.name == RETRAIN:

@@ -10,10 +10,14 @@ import polars as pl
 from harness.contracts.architecture import ARCHITECTURES
 from harness.contracts.dataset import DATASETS
 from harness.store import Store
+from harness.study import development_images
 from harness.unit import KeepModels, Unit, keeps_model
 
 ROWS_BYTES = 10_000
 """About what the rows of one unit take in the tables: the digits study with its farm leaves 9 kB a unit."""
+
+PHI_BYTES = 4
+"""What an image takes in the signals of half splits, which are of all development images: too many for the above."""
 
 COARSER = (
     ("kind", "dataset", "architecture", "method"),
@@ -41,13 +45,19 @@ def price(units: Iterable[Unit], store: Store, keep_models: KeepModels) -> Price
         found = (means.get(tuple(row[c] for c in columns)) for columns, means in zip(COARSER, known, strict=True))
         mean = next((value for value in found if value is not None), None)
         seconds, unpriced = seconds + (mean or 0.0), unpriced + (mean is None)
-        stored += ROWS_BYTES
+        stored += ROWS_BYTES + _signal_bytes(unit)
         if keeps_model(unit, keep_models):
             key = (unit.dataset.name, unit.architecture.name)
             if key not in sizes:
                 sizes[key] = _model_bytes(*key)
             stored += sizes[key]
     return Price(seconds, unpriced, stored)
+
+
+def _signal_bytes(unit: Unit) -> int:
+    if unit.farm is None or unit.farm.design != "half_splits":
+        return 0
+    return PHI_BYTES * development_images(unit.dataset) * len(unit.farm.queries)
 
 
 def _means(store: Store, columns: tuple[str, ...]) -> dict[tuple[str, ...], float]:

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from harness import registry
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
 from harness.contracts.dataset import DATASETS, DatasetSpec
-from harness.contracts.method import METHODS, MethodSpec
+from harness.contracts.method import METHODS, VARIANT, MethodSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
 from harness.engine.split import subset_development, train_and_val
 from harness.errors import HarnessError, did_you_mean
 from harness.farm import Farm, check_size
+from harness.farm_deep_unlearn import held_out
 from harness.studyfile import Measure, RecipeOverrides, StudyFile, read_study_file
 from harness.unit import DEFAULT, DatasetRef, KeepModels, Resources
 from harness.yamlfile import Key, YamlFile
@@ -106,13 +107,18 @@ def _farm(file: YamlFile, raw: StudyFile, datasets: Iterable[DatasetRef]) -> Far
     farm = raw.farm.resolve() if "ulira" in raw.measures else None
     if farm is None:
         return None
-    if farm.retrains > farm.shadows:
-        raise file.error(("farm", "retrains"), f"must be at most the {farm.shadows} shadows, not {farm.retrains}")
+    mistake = raw.farm.mistake()
+    if mistake is not None:
+        raise file.error(("farm", mistake[0]), mistake[1])
     for dataset in datasets:
         try:
-            check_size(farm.ref, _training_images(dataset))
+            if farm.draws:
+                held_out(development_images(dataset))
+            else:
+                check_size(farm.ref, _training_images(dataset))
         except HarnessError as error:
-            raise file.error(("farm", "pools"), f"{error} on {dataset.label}") from error
+            key = "design" if farm.draws else "pools"
+            raise file.error(("farm", key), f"{error} on {dataset.label}") from error
     return farm
 
 
@@ -166,18 +172,23 @@ def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
 
 def _checked(spec: MethodSpec, values: Mapping[str, Any]) -> dict[str, Value]:
     checked: dict[str, Value] = {}
+    variant = str(values.get(VARIANT, "default"))
     for name, value in values.items():
         try:
-            checked |= spec.checked({name: value})
+            checked |= spec.checked({name: value}, variant)
         except HarnessError as error:
             raise _Inside((spec.name, name), error) from error
     return checked
 
 
-def _training_images(dataset: DatasetRef) -> int:
+def development_images(dataset: DatasetRef) -> int:
+    """Return how many images of a data set are not test: what train and val are drawn from."""
     spec = DATASETS[dataset.name]
-    development = subset_development(spec.development, spec.development + spec.test, dataset.count)
-    return len(train_and_val(development)[0])
+    return subset_development(spec.development, spec.development + spec.test, dataset.count)
+
+
+def _training_images(dataset: DatasetRef) -> int:
+    return len(train_and_val(development_images(dataset))[0])
 
 
 def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iterable[str]) -> list[MethodChoice]:

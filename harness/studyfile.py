@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.contracts.recipe import Recipe
 from harness.errors import did_you_mean
-from harness.farm import Farm, FarmRef, Labels, PoolSpec
+from harness.farm import (
+    ATTACKS,
+    LEVELS,
+    POPULATION,
+    Design,
+    Farm,
+    FarmRef,
+    FurtherAttack,
+    Labels,
+    Level,
+    PoolSpec,
+    Query,
+)
+from harness.farm_deep_unlearn import DRAWS
 from harness.unit import KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
@@ -47,7 +60,7 @@ class RecipeOverrides(BaseModel):
 
 
 class PoolFile(BaseModel):
-    """One audit pool of a farm; half of it is forgotten in each shadow."""
+    """One audit pool of a farm; half of it is forgotten in each shadow, in a conditional farm all of it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -60,22 +73,59 @@ class FarmFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    design: Design = "pairs"
     shadows: Annotated[int, Field(ge=0, le=100_000, multiple_of=2)] = 0
     retrains: Annotated[int, Field(ge=0, multiple_of=2)] | None = None
+    tuning: Annotated[int, Field(ge=0, le=10_000, multiple_of=2)] = 0
     pools: Annotated[dict[Name, PoolFile], Field(min_length=1)] = {
         "canary": PoolFile(size=120, labels="random"),
         "clean": PoolFile(size=120),
     }
-    levels: Annotated[list[Literal["L0", "L1", "L2"]], Field(min_length=1)] = ["L0", "L1", "L2"]
+    draws: Annotated[int, Field(ge=1, le=1000)] = DRAWS
+    queries: Annotated[list[Query], Field(min_length=1)] = ["identity"]
+    levels: Annotated[list[Level], Field(min_length=1)] = list(LEVELS)
+    attacks: list[FurtherAttack] | Literal["all"] = [*ATTACKS]
     seed: Seed = 0
 
     def resolve(self) -> Farm | None:
-        """Return the farm; by default half of the shadows, in whole pairs, are also retrained."""
+        """Return the farm; by default half of the shadows, in whole pairs, are also retrained; without pairs, all."""
         if not self.shadows:
             return None
-        pools = tuple(PoolSpec(name, pool.size, pool.labels) for name, pool in self.pools.items())
-        retrains = self.shadows // 4 * 2 if self.retrains is None else self.retrains
-        return Farm(FarmRef(pools, self.seed), self.shadows, retrains, tuple(self.levels))
+        is_half = self.design == "half_splits"
+        pools = () if is_half else tuple(PoolSpec(name, pool.size, pool.labels) for name, pool in self.pools.items())
+        usual = self.shadows // 4 * 2 if self.design == "pairs" else self.shadows
+        return Farm(
+            FarmRef(pools, self.seed, self.design, tuple(self.queries)),
+            self.shadows,
+            usual if self.retrains is None else self.retrains,
+            tuple(self.levels),
+            self.tuning,
+            self.draws if is_half else 0,
+            get_args(FurtherAttack) if self.attacks == "all" else tuple(self.attacks),
+        )
+
+    def mistake(self) -> tuple[str, str] | None:
+        """Return the key and what is wrong with it where keys do not go together, or None."""
+        wrong = ("pools", "seed") if self.design == "half_splits" else ("draws",)
+        for key in wrong:
+            if key in self.model_fields_set:
+                return key, f"design {self.design} has {_HAS[self.design]}; leave the key out"
+        if POPULATION in self.pools:
+            return "pools", f"{POPULATION} is the name of the test images that releases are compared on; take another"
+        if self.retrains is not None and self.retrains > self.shadows:
+            return "retrains", f"must be at most the {self.shadows} shadows, not {self.retrains}"
+        if self.design == "conditional" and self.retrains == 0:
+            return "retrains", "design conditional compares with retrains alone; must be at least 2, not 0"
+        if self.queries[0] != "identity" or len(set(self.queries)) < len(self.queries):
+            return "queries", f"must be [identity] or [identity, flip], not {self.queries}"
+        return None
+
+
+_HAS: Mapping[Design, str] = {
+    "pairs": "pools and no draws",
+    "conditional": "pools and no draws",
+    "half_splits": "draws of published seeds and no pools",
+}
 
 
 class ResourcesFile(BaseModel):

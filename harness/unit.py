@@ -21,8 +21,9 @@ DEFAULT = "default"
 """The origin of hyperparameters that nobody set."""
 
 
-KeepModels = Literal["original", "none", "all"]
-"""Whose weights stay in the store at the end: originals, nobody's, or also those of retrains and unlearned models."""
+KeepModels = Literal["original", "none", "all", "farm"]
+"""Whose weights stay in the store at the end: originals, nobody's, also those of retrains and unlearned models, or
+(`farm`) of all these and of the farm's models, too."""
 
 Resources = Literal["auto"] | Mapping[str, float]
 """What is set aside for a unit: `auto`, or CPU cores and a share of one GPU, `{"cpu": 1, "gpu": 0.25}`."""
@@ -98,6 +99,8 @@ class Unit:
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
         content = {key: value for key, value in asdict(self).items() if value not in (None, "")}
+        if self.farm is not None:
+            content["farm"] = self.farm.identity()
         content["results_version"] = RESULTS_VERSION
         return content
 
@@ -154,12 +157,17 @@ class Unit:
 
 
 def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
+    """Return the farm of a document; one from before there were designs and queries has the defaults."""
     if document is None:
         return None
-    return FarmRef(tuple(PoolSpec(**pool) for pool in document["pools"]), document["seed"])
+    pools = tuple(PoolSpec(**pool) for pool in document["pools"])
+    later = {"design": document["design"], "queries": tuple(document["queries"])} if "design" in document else {}
+    return FarmRef(pools, document["seed"], **later)
 
 
 def keeps_model(unit: Unit, keep: KeepModels) -> bool:
-    """Whether the weights of a unit stay in the store when a study has ended; those of shadows never do."""
+    """Whether the weights of a unit stay in the store when a study has ended; those of the farm only by `farm`."""
+    if keep == "farm":
+        return unit.kind != Kind.TIMING
     trials = (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN)
     return unit.kind == Kind.ORIGINAL if keep == "original" else unit.kind in trials and keep == "all"

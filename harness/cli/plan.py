@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +13,9 @@ from harness.cli import options
 from harness.cli.text import columns, duration, plural, size
 
 if TYPE_CHECKING:
-    from harness.farm import Farm
+    from harness.farm import Design
+    from harness.farm_power import FarmPower, PoolPower
+    from harness.planner import Plan
 
 
 @click.command()
@@ -29,17 +33,20 @@ def command(study: str, root: str | None, workers: int, as_json: bool) -> None:
     harness plan digits
     harness plan my_study.yaml --workers 16
     """
-    document = _document(study, root, workers)
-    click.echo(json.dumps(document, indent=2) if as_json else _text(document, workers))
-
-
-def _document(study: str, root: str | None, workers: int) -> dict[str, Any]:
     from harness.planner import make_plan
-    from harness.price import price
-    from harness.store import Store
     from harness.study import load_study
 
-    plan, store = make_plan(load_study(study)), Store.open(root)
+    plan = make_plan(load_study(study))
+    powers = powers_of(plan)
+    document = _document(plan, powers, root, workers)
+    click.echo(json.dumps(document, indent=2) if as_json else _text(document, powers, workers))
+
+
+def _document(plan: Plan, powers: Mapping[str, FarmPower], root: str | None, workers: int) -> dict[str, Any]:
+    from harness.price import price
+    from harness.store import Store
+
+    store = Store.open(root)
     committed = store.committed()
     models = {unit.id for unit in plan.units.values() if store.has_model(unit.id)}
     left = plan.remaining(committed, models)
@@ -60,21 +67,78 @@ def _document(study: str, root: str | None, workers: int) -> dict[str, Any]:
         "unpriced": cost.unpriced,
         "bytes": cost.bytes,
         "left_out": list(plan.left_out),
-        "audit": _power(plan.study.farm),
+        "farm": {label: asdict(power) for label, power in powers.items()},
     }
 
 
-def _power(farm: Farm | None) -> dict[str, Any]:
-    """Return what each audit pool can show: the smallest leak, as an AUC, found with 80 % power at 5 %."""
-    from harness.attacks import expected_auc, smallest_detectable_effect
+def powers_of(plan: Plan) -> dict[str, FarmPower]:
+    """Return the counts and the power of the study's farm by data set."""
+    from harness.farm_power import farm_power
+    from harness.study import development_images
+    from harness.unit import Kind
 
-    if farm is None:
+    study = plan.study
+    if study.farm is None:
         return {}
-    smallest = {pool.name: smallest_detectable_effect(farm.shadows, pool.size) for pool in farm.ref.pools}
-    return {name: {"effect": effect, "auc": expected_auc(effect, farm.shadows)} for name, effect in smallest.items()}
+    treated = (unit for unit in plan.units.values() if unit.kind == Kind.SHADOW_UNLEARN)
+    methods = len({(unit.method.name, unit.config) for unit in treated})
+    return {dataset.label: farm_power(study.farm, methods, development_images(dataset)) for dataset in study.datasets}
 
 
-def _text(document: dict[str, Any], workers: int) -> str:
+def farm_lines(powers: Mapping[str, FarmPower]) -> list[str]:
+    """Return what a farm costs and can show, in lines; data sets that differ in it are named."""
+    lines = []
+    for power in dict.fromkeys(powers.values()):
+        named = [label for label, other in powers.items() if other == power]
+        prefix = f"{', '.join(named)}: " if len(named) < len(powers) else ""
+        lines += [f"farm     {prefix}{_models(power)}; {_observations(power)}", f"         {_counts(power)}"]
+        lines += [f"audit    {prefix}{_can_show(pool, power.design)}" for pool in power.pools]
+    return lines
+
+
+def _models(power: FarmPower) -> str:
+    tuning = f" + {power.tuning} for tuning" if power.tuning else ""
+    if power.design == "half_splits":
+        draws = f"{plural(power.forget_sets, 'draw')} each"
+        return f"{plural(power.shadows, 'split')}, {draws}{tuning}, {power.retrains * power.forget_sets} retrains"
+    pairs = f" ({plural(power.shadows // 2, 'pair')})" if power.design == "pairs" else " on all training images"
+    return f"{plural(power.shadows, 'shadow')}{pairs}{tuning} + {plural(power.retrains, 'retrain')} a pool"
+
+
+def _observations(power: FarmPower) -> str:
+    never = "" if power.design == "conditional" else f"{_mean(power.never_in)} never in, "
+    about = "about " if power.design == "half_splits" else ""
+    worth = "" if power.design == "pairs" else f", as telling as {plural(power.as_pairs, 'shadow')} in pairs"
+    return f"K = {about}{_mean(power.unlearned)} unlearned, {never}{_mean(power.retrained)} retrained per image{worth}"
+
+
+def _mean(count: float) -> str:
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
+
+
+def _counts(power: FarmPower) -> str:
+    counts = (
+        plural(power.trainings, "training") + " from scratch",
+        plural(power.unlearn_runs, "unlearn run"),
+        f"{power.inference_passes:,} passes of inference",
+    )
+    return ", ".join(counts)
+
+
+def _can_show(pool: PoolPower, design: Design) -> str:
+    about = "about " if design == "pairs" else ""
+    name = f"pool {pool.pool}" if pool.pool else "all draws"
+    head = f"{name} ({pool.images:,} images, forget sets of {about}{pool.forget_set:,})"
+    readable = f"FPR down to {100 * pool.lowest_fpr:.3g} %"
+    if pool.effect is None:
+        return f"{head}: shows no leak, however large; {readable}"
+    of_one = "of no single image"
+    if pool.effect_of_one is not None and pool.effect_of_any is not None:
+        of_one = f"of one image from d = {pool.effect_of_one:.1f} ({pool.effect_of_any:.1f} for {pool.images:,} tests)"
+    return f"{head}: shows a leak from d = {pool.effect:.2f} on (AUC {pool.auc:.3f}), {of_one}, {readable}"
+
+
+def _text(document: dict[str, Any], powers: Mapping[str, FarmPower], workers: int) -> str:
     rows = [[kind, *(f"{n:,}" for n in counts.values())] for kind, counts in document["kinds"].items()]
     total = ["all", *(f"{document[key]:,}" for key in ("units", "done", "to_run"))]
     lines = [
@@ -84,10 +148,7 @@ def _text(document: dict[str, Any], workers: int) -> str:
         "",
         f"price    {_price(document, workers)}",
         f"stored   about {size(document['bytes'])} more",
-        *(
-            f"audit    pool {name} can show a leak from AUC {can['auc']:.3f} on"
-            for name, can in document["audit"].items()
-        ),
+        *farm_lines(powers),
         *(f"left out {line}" for line in document["left_out"]),
     ]
     return "\n".join(lines)

@@ -19,13 +19,16 @@ from harness.contracts.parts import Part
 from harness.engine.data import DeviceData
 from harness.engine.models import build
 from harness.engine.split import Split, split, subset, train_and_val
-from harness.farm import FarmRef, Pool, draw_pools
+from harness.farm import FarmRef, Pool, PoolSpec, draw_pools
+from harness.farm_deep_unlearn import held_out
 from harness.unit import DatasetRef, Unit
 from harness.work import official
 
 K = TypeVar("K")
 V = TypeVar("V")
 KEPT_DATASETS, KEPT_SPLITS, KEPT_ORIGINALS = 1, 8, 4
+EVERYTHING = ""
+"""The pool of half splits: every development image that is not val."""
 
 
 class Results(Protocol):
@@ -64,11 +67,17 @@ class Parts:
 
 @dataclass(frozen=True)
 class Audited:
-    """A data set with the labels that a farm trains it with, the index [n] of its training images, and the pools."""
+    """A data set as a farm sees it: the labels that it trains with, the index [n] of the images that its shadows are
+    drawn from, that of val [v], and the pools by name."""
 
     data: DeviceData
     train: NDArray[np.int64]
+    val: NDArray[np.int64]
     pools: Mapping[str, Pool]
+
+    def pool(self, name: str) -> Pool:
+        """Return what is audited under a name: with half splits, every draw audits the images of the pool ""."""
+        return self.pools[name if name in self.pools else EVERYTHING]
 
 
 @dataclass
@@ -123,12 +132,17 @@ class Workbench:
     def _audit(self, unit: Unit) -> Audited:
         assert unit.farm is not None
         loaded = self.dataset(unit.dataset)
-        train = loaded.whole()["train"]
+        if unit.farm.design == "half_splits":
+            images, val = held_out(loaded.development)
+            train = np.sort(images)
+            everything = Pool(PoolSpec(EVERYTHING, len(train)), np.arange(len(train)), loaded.labels[train])
+            return Audited(loaded.data, train, val, {EVERYTHING: everything})
+        train, val = train_and_val(loaded.development)
         pools = draw_pools(unit.farm, loaded.labels[train], loaded.spec.classes)
         labels = loaded.labels.copy()
         for pool in pools.values():
             labels[train[pool.positions]] = pool.trained_labels
-        return Audited(loaded.data.relabelled(torch.from_numpy(labels).to(self.device)), train, pools)
+        return Audited(loaded.data.relabelled(torch.from_numpy(labels).to(self.device)), train, val, pools)
 
     def _split(self, reference: DatasetRef, scenario: str) -> Parts:
         loaded, parsed = self.dataset(reference), registry.parse_scenario(scenario)

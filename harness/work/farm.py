@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,36 +16,50 @@ from harness.contracts.parts import FORGET, RETAIN, VAL
 from harness.engine.data import PartSamples
 from harness.engine.evaluate import Evaluation, evaluate
 from harness.engine.train import train
-from harness.farm import membership
-from harness.unit import Unit
+from harness.farm import POPULATION, POPULATION_SIZE, Query, membership
+from harness.farm_deep_unlearn import draw_number, half_split
+from harness.unit import Kind, Unit
 from harness.work.bench import Audited, Workbench
 from harness.work.kinds import Outcome, Phase, Signal, new_run, on_the_clock, starting_model, view_of
 
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Shadow:
+    """Which of the farm's images [n] are in a shadow, and which of them are to be forgotten by a unit."""
+
+    audited: Audited
+    inside: Mask
+    forgotten: Mask
+
 
 def train_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
-    """Train a shadow on its half of the training images, as an original is trained; its phi on every pool."""
+    """Train a shadow on its share of the images, as an original is trained; its phi on every pool."""
     phase("load")
-    audited, inside = _load(unit, bench)
+    audited = bench.audited(unit)
+    inside = _inside(unit, bench, audited)
     run = new_run(unit, bench, None)
     samples = PartSamples(audited.data, _index(audited.train[inside], bench), run.generator)
     phase("train")
     model = on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
     phase("evaluate")
-    evaluations, signals = _audit(model, bench, unit, audited, inside, list(audited.pools))
+    # Nothing is retained: an image of a pool was trained on, or was not.
+    evaluations, signals = _audit(model, bench, unit, _Shadow(audited, inside, inside), audited.pools)
     return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)
 
 
 def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     """Make a shadow forget what of the unit's pool is in it (or retrain it without the pool); phi on that pool."""
     phase("load")
-    audited, inside = _load(unit, bench)
-    pooled = np.zeros(len(inside), dtype=bool)
-    pooled[audited.pools[unit.pool].positions] = True
+    audited = bench.audited(unit)
+    inside = _inside(unit, bench, audited)
+    forgotten = inside & _pooled(unit, bench, audited)
     run = new_run(unit, bench, None)
     parts = {
-        RETAIN: audited.train[inside & ~pooled],
-        FORGET: audited.train[inside & pooled],
-        VAL: bench.dataset(unit.dataset).whole()["val"],
+        RETAIN: audited.train[inside & ~forgotten],
+        FORGET: audited.train[forgotten],
+        VAL: audited.val,
     }
     on_device = {part: _index(positions, bench) for part, positions in parts.items()}
     view = view_of(unit, audited.data, on_device, run, bench.dataset(unit.dataset).spec.classes)
@@ -51,14 +68,27 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     phase("unlearn")
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     phase("evaluate")
-    evaluations, signals = _audit(model, bench, unit, audited, inside, [unit.pool])
+    evaluations, signals = _audit(model, bench, unit, _Shadow(audited, inside, forgotten), [unit.pool])
     return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)
 
 
-def _load(unit: Unit, bench: Workbench) -> tuple[Audited, NDArray[np.bool_]]:
+def _inside(unit: Unit, bench: Workbench, audited: Audited) -> Mask:
+    """Return which of the farm's images [n] a shadow is trained on."""
     assert unit.farm is not None
-    audited = bench.audited(unit)
-    return audited, membership(unit.farm, unit.seed, len(audited.train))
+    if unit.farm.design == "half_splits":
+        return np.isin(audited.train, half_split(bench.dataset(unit.dataset).development, unit.seed).train)
+    return membership(unit.farm, unit.seed, len(audited.train))
+
+
+def _pooled(unit: Unit, bench: Workbench, audited: Audited) -> Mask:
+    """Return which of the farm's images [n] a unit forgets if they are in the shadow."""
+    assert unit.farm is not None
+    if unit.farm.design == "half_splits":
+        half = half_split(bench.dataset(unit.dataset).development, unit.seed)
+        return np.isin(audited.train, half.draw(draw_number(unit.pool))[1])
+    pooled = np.zeros(len(audited.train), dtype=bool)
+    pooled[audited.pool(unit.pool).positions] = True
+    return pooled
 
 
 def _index(index: NDArray[np.int64], bench: Workbench) -> torch.Tensor:
@@ -66,22 +96,28 @@ def _index(index: NDArray[np.int64], bench: Workbench) -> torch.Tensor:
 
 
 def _audit(
-    model: nn.Module,
-    bench: Workbench,
-    unit: Unit,
-    audited: Audited,
-    inside: NDArray[np.bool_],
-    pools: list[str],
-) -> tuple[dict[str, Evaluation], dict[str, Signal]]:
-    """Return the evaluation on test, and phi of every pool by the labels that were trained.
+    model: nn.Module, bench: Workbench, unit: Unit, shadow: _Shadow, pools: Iterable[str]
+) -> tuple[dict[str, Evaluation], dict[tuple[str, Query], Signal]]:
+    """Return the evaluation on test, and phi of every pool and query by the labels that were trained.
 
     A pass for each: on some devices the last bits depend on what else is in a batch, and the phi of a pool must be
     the same whether one pool is evaluated or all.
     """
+    assert unit.farm is not None
+    audited = shadow.audited
 
-    def on(index: NDArray[np.int64]) -> Evaluation:
-        return evaluate(model, audited.data, _index(index, bench))
+    def on(index: NDArray[np.int64], query: Query = "identity") -> Evaluation:
+        return evaluate(model, audited.data, _index(index, bench), flip=query == "flip")
 
-    positions = {name: audited.pools[name].positions for name in pools}
+    signals: dict[tuple[str, Query], Signal] = {}
+    for name in pools:
+        positions = audited.pool(name).positions
+        forgotten, never = shadow.forgotten[positions], ~shadow.inside[positions]
+        known = None if (forgotten | never).all() else forgotten | never
+        for query in unit.farm.queries:
+            signals[name, query] = Signal(on(audited.train[positions], query).phi, forgotten, known)
     test = on(bench.dataset(unit.dataset).whole()["test"])
-    return {"test": test}, {name: Signal(on(audited.train[p]).phi, inside[p]) for name, p in positions.items()}
+    if unit.kind != Kind.SHADOW:
+        phi = test.phi[:POPULATION_SIZE]
+        signals[POPULATION, "identity"] = Signal(phi, np.zeros(len(phi), dtype=bool))
+    return {"test": test}, signals

@@ -20,6 +20,7 @@ from harness.engine.evaluate import Evaluation, evaluate
 from harness.engine.run import EpochRecord, Observer, TrainingRun
 from harness.engine.seeding import generator, seeded
 from harness.engine.train import train
+from harness.farm import Query
 from harness.unit import Kind, Unit
 from harness.work.bench import Loaded, Parts, Workbench
 
@@ -29,15 +30,19 @@ CURVE_IMAGES = 512
 
 @dataclass(frozen=True)
 class Signal:
-    """phi [n] of the images of a pool, and which of them [n] the model was made to forget (or was trained on)."""
+    """phi [n] of the images of a pool, and which of them [n] the model was made to forget (or was trained on).
+
+    Where `known` [n] is false, the image is in neither world of an audit: it was retained. None: all are in one.
+    """
 
     phi: NDArray[np.float64]
     member: NDArray[np.bool_]
+    known: NDArray[np.bool_] | None = None
 
 
 @dataclass
 class Outcome:
-    """What a unit found: its model, its evaluation by part, its curves and its cost."""
+    """What a unit found: its model, its evaluation by part, its curves, its cost, its signals by pool and query."""
 
     model: nn.Module
     seconds: float
@@ -45,7 +50,7 @@ class Outcome:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     curves: list[EpochRecord] = field(default_factory=list)
     population_mia: Mapping[str, float | None] = field(default_factory=dict)
-    signals: Mapping[str, Signal] = field(default_factory=dict)
+    signals: Mapping[tuple[str, Query], Signal] = field(default_factory=dict)
 
 
 Phase = Callable[[str], None]
@@ -82,7 +87,8 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     phase("attack")
     signals = _signals(evaluations, loaded, parts)
     attacked = {part.value: _population_mia(signals[FORGET], signals[part]) for part in (VAL, TEST)}
-    return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked, signals)
+    asked: dict[tuple[str, Query], Signal] = {(part, "identity"): signal for part, signal in signals.items()}
+    return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked, asked)
 
 
 def _prepare(

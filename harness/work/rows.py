@@ -15,10 +15,12 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.contracts.method import METHODS
 from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
+from harness.farm import Query
 from harness.unit import Kind, Unit
 from harness.work.bench import Workbench
 from harness.work.kinds import Outcome, Signal
@@ -76,7 +78,7 @@ def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
         ],
     }
     if outcome.signals:
-        rows["signals"] = [_signal(attempt, pool, signal) for pool, signal in outcome.signals.items()]
+        rows["signals"] = [_signal(attempt, *asked, signal) for asked, signal in outcome.signals.items()]
     return rows
 
 
@@ -152,14 +154,23 @@ def _metrics(attempt: Attempt, outcome: Outcome) -> Iterator[Row]:
         yield row(part, "population_mia", value)
 
 
-def _signal(attempt: Attempt, pool: str, signal: Signal) -> Row:
+def _signal(attempt: Attempt, pool: str, query: Query, signal: Signal) -> Row:
     return attempt.columns | {
         "pool": pool,
-        "query": "identity",
+        "query": query,
         "phi": signal.phi.astype(np.float32),
-        "member": signal.member,
+        "member": _members(signal),
         "n": len(signal.phi),
     }
+
+
+def _members(signal: Signal) -> NDArray[Any]:
+    """Return the members [n] as they are stored: null where an image is in neither world."""
+    if signal.known is None:
+        return signal.member
+    members = signal.member.astype(object)
+    members[~signal.known] = None
+    return members
 
 
 def _is_sound(outcome: Outcome) -> bool:

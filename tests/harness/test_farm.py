@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.farm import FarmRef, PoolSpec, PoolsTooLarge, draw_pools, membership, pairs
+from harness.farm import (
+    TUNING_FIRST,
+    FarmRef,
+    PoolSpec,
+    PoolsTooLarge,
+    clusters,
+    draw_pools,
+    is_tuning,
+    membership,
+    pairs,
+)
 from harness.planner import Plan, make_plan
 from harness.study import load_study
 from harness.unit import Kind
@@ -39,6 +49,38 @@ def test_every_image_is_in_exactly_half_of_the_shadows(seed: int, shadows: int) 
     farm = np.stack([membership(FarmRef((), seed), shadow, 50) for shadow in range(shadows)])
     assert set(farm.sum(axis=0)) == {shadows // 2}
     np.testing.assert_array_equal(pairs(np.arange(shadows)), np.repeat(np.arange(shadows // 2), 2))
+
+
+@given(seed=seeds, shadow=st.integers(0, 1000), half=st.integers(1, 50))
+@settings(max_examples=30, deadline=None)
+def test_a_pair_shares_out_a_pool_of_twice_the_mean_forget_set(seed: int, shadow: int, half: int) -> None:
+    ref = FarmRef((PoolSpec("p", 2 * half),), seed)
+    pool = draw_pools(ref, LABELS, 10)["p"].positions
+    forgotten = [pool[membership(ref, number, len(LABELS))[pool]] for number in (shadow, shadow ^ 1)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(forgotten)), pool)
+    assert np.mean([len(images) for images in forgotten]) == half
+
+
+def test_a_conditional_farm_has_everything_in_every_shadow_and_the_pools_of_its_seed() -> None:
+    ref = FarmRef((CANARY, CLEAN), 4, "conditional")
+    assert all(membership(ref, shadow, 1200).all() for shadow in (0, 1, 7))
+    for name, pool in draw_pools(ref, LABELS, 10).items():
+        np.testing.assert_array_equal(pool.positions, draw_pools(FARM, LABELS, 10)[name].positions)
+
+
+def test_a_cluster_is_what_shares_a_shadow_or_its_coins() -> None:
+    shadows = np.array([0, 1, 2, 3, 6])
+    assert clusters(FarmRef(()), shadows).tolist() == [0, 0, 1, 1, 3]
+    assert clusters(FarmRef((), design="conditional"), shadows).tolist() == [0, 0, 1, 1, 3]
+    assert clusters(FarmRef((), design="half_splits"), shadows).tolist() == shadows.tolist()
+
+
+def test_tuning_shadows_are_pairs_of_their_own_that_no_farm_can_reach() -> None:
+    shadows = np.array([0, 99_999, TUNING_FIRST, TUNING_FIRST + 1])
+    assert is_tuning(shadows).tolist() == [False, False, True, True]
+    assert len(set(pairs(shadows))) == 3
+    one, other = (membership(FARM, shadow, 1200) for shadow in (TUNING_FIRST, TUNING_FIRST + 1))
+    np.testing.assert_array_equal(one, ~other)
 
 
 def test_coins_are_fair_and_independent_across_images_and_pairs() -> None:
@@ -180,6 +222,48 @@ def test_half_of_the_shadows_are_retrained_in_whole_pairs(tmp_path: Path, shadow
     farm = plan_of(tmp_path, f"{{shadows: {shadows}}}").study.farm
     assert farm is not None
     assert farm.retrains == retrains
+
+
+def test_tuning_shadows_come_first_get_every_method_and_are_never_retrained(tmp_path: Path) -> None:
+    pools = "pools: {a: {size: 60}, b: {size: 40}}"
+    plain, tuned = (plan_of(tmp_path, f"{{shadows: 4, {pools}{more}}}") for more in ("", ", tuning: 6"))
+    assert set(plain.units) < set(tuned.units)
+    extra = [found for identity, found in tuned.units.items() if identity not in plain.units]
+    assert Counter(found.kind for found in extra) == {Kind.SHADOW: 6, Kind.SHADOW_UNLEARN: 6 * 2 * 3}
+    assert {found.seed for found in extra} == set(range(TUNING_FIRST, TUNING_FIRST + 6))
+    order = [bool(is_tuning(np.array(found.seed))) for found in tuned.units.values() if found.kind.of_farm]
+    assert order == sorted(order, reverse=True)
+    grown = plan_of(tmp_path, f"{{shadows: 8, tuning: 8, {pools}}}")
+    assert set(tuned.units) < set(grown.units)
+
+
+def test_a_conditional_farm_retrains_every_shadow(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "{design: conditional, shadows: 6, pools: {random: {size: 100}}}")
+    counts = plan.counts()
+    assert (counts["shadow"], counts["shadow_retrain"], counts["shadow_unlearn"]) == (6, 6, 6 * 3)
+
+
+def test_half_splits_train_each_split_once_for_all_of_its_draws(tmp_path: Path) -> None:
+    few, more = (plan_of(tmp_path, f"{{design: half_splits, shadows: 4, draws: {draws}}}") for draws in (2, 3))
+    counts = few.counts()
+    assert (counts["shadow"], counts["shadow_retrain"], counts["shadow_unlearn"]) == (4, 4 * 2, 4 * 2 * 3)
+    assert set(few.units) < set(more.units)
+    farm = [found for found in few.units.values() if found.kind.of_farm]
+    assert [found.seed for found in farm] == sorted(found.seed for found in farm)
+    assert {found.pool for found in farm if found.kind != Kind.SHADOW} == {"draw0", "draw1"}
+    published = plan_of(tmp_path, "{design: half_splits, shadows: 64}", "[finetune]").counts()
+    assert (published["shadow"], published["shadow_retrain"], published["shadow_unlearn"]) == (64, 640, 2 * 640)
+
+
+@pytest.mark.parametrize(
+    "more", ["queries: [identity, flip]", "design: conditional", "design: conditional, queries: [identity, flip]"]
+)
+def test_other_designs_and_queries_are_other_units(tmp_path: Path, more: str) -> None:
+    pools = "shadows: 4, pools: {a: {size: 60}}"
+    plain, other = plan_of(tmp_path, f"{{{pools}}}"), plan_of(tmp_path, f"{{{pools}, {more}}}")
+    shared = {plain.units[identity].kind for identity in plain.units.keys() & other.units.keys()}
+    assert shared
+    assert not any(kind.of_farm for kind in shared)
 
 
 def test_every_unit_comes_after_what_it_needs(tmp_path: Path) -> None:

@@ -98,6 +98,22 @@ def test_half_of_the_shadows_in_whole_pairs_are_retrained(tmp_path: Path, shadow
     assert farm.retrains == retrains
 
 
+def test_designs_have_the_defaults_that_they_need(tmp_path: Path) -> None:
+    plain = load(tmp_path, farm={"shadows": 8}).farm
+    assert plain is not None
+    assert (plain.ref.design, plain.ref.queries, plain.tuning, plain.draws) == ("pairs", ("identity",), 0, 0)
+    assert plain.pools == ("canary", "clean")
+    half = load(
+        tmp_path, farm={"design": "half_splits", "shadows": 8, "tuning": 2, "queries": ["identity", "flip"]}
+    ).farm
+    assert half is not None
+    assert (half.retrains, half.tuning, half.draws, half.ref.pools) == (8, 2, 10, ())
+    assert (half.pools[0], half.pools[9], half.ref.queries) == ("draw0", "draw9", ("identity", "flip"))
+    fixed_data = load(tmp_path, farm={"design": "conditional", "shadows": 10, "pools": {"random": {"size": 100}}}).farm
+    assert fixed_data is not None
+    assert (fixed_data.retrains, fixed_data.draws, fixed_data.pools) == (10, 0, ("random",))
+
+
 def test_there_is_no_farm_without_shadows_or_without_its_measure(tmp_path: Path) -> None:
     assert load(tmp_path, farm={"shadows": 0}).farm is None
     assert load(tmp_path, measures=["accuracy"]).farm is None
@@ -223,7 +239,24 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, old: str, new: st
             "farm:\n  shadows: 4\n  pools:\n    a: {size: 620}",
             "8: farm.pools: audit pools of 620 images; at most half of the 1222 training images may be audited",
         ),
-        ("farm: {shadows: 4, levels: [L3]}", "6: farm.levels.0: input should be 'L0', 'L1' or 'L2', not 'L3'"),
+        ("farm: {shadows: 4, levels: [L4]}", "6: farm.levels.0: input should be 'L0', 'L1', 'L2' or 'L3', not 'L4'"),
+        ("farm: {shadows: 4, design: pair}", "6: farm.design: input should be 'pairs', 'conditional' or 'half_splits'"),
+        ("farm: {shadows: 4, tuning: 3}", "6: farm.tuning: input should be a multiple of 2, not 3"),
+        ("farm: {shadows: 4, queries: [flop]}", "6: farm.queries.0: input should be 'identity' or 'flip', not 'flop'"),
+        ("farm:\n  shadows: 4\n  queries: [flip]", "8: farm.queries: must be [identity] or [identity, flip], not ['fl"),
+        ("farm: {shadows: 4, queries: [identity, identity]}", "farm.queries: must be [identity] or [identity, flip]"),
+        ("farm:\n  shadows: 4\n  draws: 2", "8: farm.draws: design pairs has pools and no draws; leave the key out"),
+        (
+            "farm:\n  design: half_splits\n  shadows: 4\n  pools: {a: {size: 8}}",
+            "9: farm.pools: design half_splits has draws of published seeds and no pools; leave the key out",
+        ),
+        ("farm: {shadows: 4, pools: {population: {size: 8}}}", "6: farm.pools: population is the name of the test"),
+        ("farm: {design: half_splits, shadows: 4, seed: 1}", "6: farm.seed: design half_splits has draws of published"),
+        ("farm: {design: half_splits, shadows: 4, draws: 0}", "farm.draws: input should be greater than or equal to 1"),
+        (
+            "farm: {design: conditional, shadows: 4, retrains: 0}",
+            "6: farm.retrains: design conditional compares with retrains alone; must be at least 2, not 0",
+        ),
         ("measures: [accurcy]", "6: measures.0: input should be 'accuracy', "),
         ("measures: []", "6: measures: must hold at least one entry"),
         ("resources: lots", "6: resources: input should be 'auto', not 'lots'"),
@@ -232,7 +265,7 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, old: str, new: st
         ("resources: {cpu: .inf}", "6: resources.cpu: input should be a finite number, not inf"),
         ("time_limit: 0", "6: time_limit: input should be greater than 0, not 0"),
         ("time_limit: .inf", "6: time_limit: input should be less than or equal to 100000000, not inf"),
-        ("keep_models: some", "6: keep_models: input should be 'original', 'none' or 'all', not 'some'"),
+        ("keep_models: some", "6: keep_models: input should be 'original', 'none', 'all' or 'farm', not"),
     ],
 )
 def test_a_wrong_key_or_setting_is_named_with_its_place(tmp_path: Path, added: str, says: str) -> None:
@@ -309,3 +342,12 @@ def test_whatever_a_file_says_it_is_a_study_or_refused_with_its_place(
         place = re.match(rf"{re.escape(str(path))}:(\d+): ", str(error))
         assert place is not None
         assert 1 <= int(place[1]) <= lines
+
+
+def test_values_are_checked_by_the_ranges_of_their_variant(tmp_path: Path) -> None:
+    """Whichever of the two keys comes first."""
+    for values in ({"variant": "fixed", "alpha": 2.0}, {"alpha": 2.0, "variant": "fixed"}):
+        (found,) = load(tmp_path, methods=[{"fisher_forgetting": values}]).methods
+        assert dict(found.values) == {"alpha": 2.0, "variant": "fixed"}
+    with pytest.raises(InvalidFile, match=r"alpha is 2\.0; it must be between 0 and 1"):
+        load(tmp_path, methods=[{"fisher_forgetting": {"alpha": 2.0}}])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.contracts.recipe import Recipe
 from harness.farm import FarmRef, PoolSpec
-from harness.unit import DatasetRef, Kind, Named, Unit
+from harness.unit import DatasetRef, KeepModels, Kind, Named, Unit, keeps_model
 
 ORIGINAL = Unit(
     kind=Kind.ORIGINAL,
@@ -46,6 +46,7 @@ SHADOW = replace(
     farm=FarmRef((PoolSpec("canary", 120, "random"), PoolSpec("clean", 120)), 1),
     pool="canary",
 )
+HALF = replace(SHADOW, farm=FarmRef((), design="half_splits", queries=("identity", "flip")), pool="draw3")
 UNITS = [ORIGINAL, TRIAL, SHADOW]
 GOLDEN = ["b36c3cceeba6d6fca221", "36760b3d01ac969ee6fc", "3d6406220482c42e2434"]
 """Ids that results were stored under: where one changes, everything that was ever run is run again."""
@@ -87,6 +88,9 @@ CHANGES: list[dict[str, Any]] = [
     {"farm": FarmRef((PoolSpec("canary", 120),))},
     {"farm": FarmRef((PoolSpec("canary", 120, "random"),))},
     {"farm": FarmRef((PoolSpec("canary", 120),), 1)},
+    {"farm": FarmRef((PoolSpec("canary", 120),), 1, "conditional")},
+    {"farm": FarmRef((PoolSpec("canary", 120),), 1, queries=("identity", "flip"))},
+    {"farm": FarmRef((), design="half_splits")},
     {"pool": "canary"},
 ]
 
@@ -121,11 +125,37 @@ def test_the_order_of_values_does_not_matter_and_json_brings_the_unit_back(value
     assert back.id == unit.id
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=str)
+@pytest.mark.parametrize("unit", [*UNITS, HALF], ids=str)
 def test_a_stored_document_gives_the_same_unit(unit: Unit) -> None:
     back = Unit.from_json(json.loads(json.dumps(unit.to_json(), sort_keys=True)))
     assert back == unit
     assert back.id == unit.id
+
+
+def test_a_document_from_before_there_were_designs_gives_the_same_unit() -> None:
+    document = SHADOW.to_json()
+    del document["farm"]["design"], document["farm"]["queries"]
+    assert Unit.from_json(document) == SHADOW
+
+
+def test_the_digest_tells_farms_apart_and_is_the_golden_one() -> None:
+    assert SHADOW.farm is not None
+    assert SHADOW.farm.digest == "f7370e4d"
+    farms = [change["farm"] for change in CHANGES if "farm" in change]
+    assert len({farm.digest for farm in farms}) == len(farms)
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("none", set()),
+        ("original", {Kind.ORIGINAL}),
+        ("all", {Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN}),
+        ("farm", set(Kind) - {Kind.TIMING}),
+    ],
+)
+def test_whose_weights_stay(keep: KeepModels, kept: set[Kind]) -> None:
+    assert {kind for kind in Kind if keeps_model(replace(TRIAL, kind=kind), keep)} == kept
 
 
 def test_ids_do_not_depend_on_the_process() -> None:

@@ -87,6 +87,11 @@ def test_ls_tells_of_each_method_what_it_reads_and_what_can_be_set() -> None:
         spec = METHODS[row["name"]]
         assert set(row["reads"].split()) - {"nothing"} == set(spec.reads)
         assert {name: range_["default"] for name, range_ in row["hyperparameters"].items()} == spec.defaults()
+        for variant, own in row["variants"].items():
+            assert {name: spec.defaults(variant)[name] for name in own} == {name: own[name]["default"] for name in own}
+    assert {row["name"]: list(row["variants"]) for row in document("ls", "methods") if row["variants"]} == {
+        "fisher_forgetting": ["fixed"]
+    }
 
 
 def test_ls_lists_metrics_and_suites() -> None:
@@ -110,6 +115,55 @@ def test_plan_counts_and_prices_without_writing(tiny: Path, finished: Path, tmp_
     done = document("plan", tiny, "--root", finished)
     assert (done["done"], done["to_run"], done["seconds"]) == (48, 0, 0)
     assert "nothing to run" in answer("plan", tiny, "--root", finished)
+
+
+@pytest.mark.parametrize(
+    ("farm", "lines"),
+    [
+        (
+            {"shadows": 32, "pools": {"canary": {"size": 120, "labels": "random"}}},
+            """
+farm     32 shadows (16 pairs) + 16 retrains a pool; K = 16 unlearned, 16 never in, 16 retrained per image
+         48 trainings from scratch, 96 unlearn runs, 144 passes of inference
+audit    pool canary (120 images, forget sets of about 60): shows a leak from d = 0.28 on (AUC 0.548), """
+            "of one image from d = 1.0 (1.7 for 120 tests), FPR down to 1.04 %\n",
+        ),
+        (
+            {"design": "conditional", "shadows": 8, "tuning": 2, "pools": {"random": {"size": 100}}},
+            """
+farm     8 shadows on all training images + 2 for tuning + 8 retrains a pool; K = 8 unlearned, 8 retrained per """
+            """image, as telling as 16 shadows in pairs
+         18 trainings from scratch, 30 unlearn runs, 48 passes of inference
+audit    pool random (100 images, forget sets of 100): shows a leak from d = """,
+        ),
+        (
+            {"design": "half_splits", "shadows": 4, "draws": 2},
+            """
+farm     4 splits, 2 draws each, 8 retrains; K = about 0.4 unlearned, 4 never in, 0.4 retrained per image, """
+            """as telling as 1 shadow in pairs
+         12 trainings from scratch, 24 unlearn runs, 36 passes of inference
+audit    all draws (1,366 images, forget sets of 68): shows no leak, however large; FPR down to 0.366 %\n""",
+        ),
+    ],
+    ids=["pairs", "conditional", "half_splits"],
+)
+def test_plan_says_what_a_farm_costs_and_can_show(tmp_path: Path, farm: dict[str, Any], lines: str) -> None:
+    study, root = tiny_study.write_study(tmp_path, farm=farm), tmp_path / "runs"
+    assert lines in answer("plan", study, "--root", root) + "\n"
+    found = document("plan", study, "--root", root)["farm"]["digits"]
+    assert (found["shadows"], len(found["pools"])) == (farm["shadows"], 1)
+
+
+def test_plan_names_the_data_sets_where_farms_differ_in_what_they_show(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"datasets": ["digits", "digits@1000"]}
+    for design, heads in (
+        ("half_splits", ["farm     digits: 4 ", "farm     digits@1000: 4 "]),
+        ("pairs", ["farm     4 "]),
+    ):
+        study = tiny_study.write_study(tmp_path, farm={"design": design, "shadows": 4}, **changes)
+        text = answer("plan", study, "--root", tmp_path / "runs")
+        found = [line for line in text.splitlines() if line.startswith("farm ")]
+        assert [line.startswith(head) for line, head in zip(found, heads, strict=True)] == [True] * len(heads)
 
 
 def test_plan_divides_the_time_by_the_workers(finished: Path, tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ POOLS = {
     Kind.RETRAIN: TRIAL_POOLS,
     Kind.UNLEARN: TRIAL_POOLS,
     Kind.SHADOW: {"canary", "clean"},
-    Kind.SHADOW_RETRAIN: {"canary"},
-    Kind.SHADOW_UNLEARN: {"canary"},
+    Kind.SHADOW_RETRAIN: {"canary", "population"},
+    Kind.SHADOW_UNLEARN: {"canary", "population"},
 }
 TIMES = ("seconds", "work_seconds", "started")
 
