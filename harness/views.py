@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from harness.audit import attack_rows, roc_curves
+from harness.audit import FarmAudit, attack_rows, audit_farm
 from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError, one_line
 from harness.frames import of_units, trials
@@ -16,6 +16,7 @@ from harness.metrics import frame as definitions
 from harness.planner import Plan
 from harness.ranking import rank_study
 from harness.store import Store
+from harness.store.schemas import polars_schema
 from harness.tracking import TrackingUnavailable, sync
 from harness.unit import Kind
 from harness.verdict import sees_validation
@@ -46,14 +47,15 @@ def rebuild(plan: Plan, store: Store) -> Written:
     """Rewrite the tables `rankings`, `attacks` and `definitions`, the report and MLflow from what the tables hold."""
     values = trials(store, plan.units)
     ranked = _rank(plan, values)
-    if plan.study.farm is not None:
-        store.replace("attacks", attacks(plan, store), {"study": plan.study.name})
+    audited = _audited(plan, store)
+    if audited is not None:
+        store.replace("attacks", audited.attacks, {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
     page, missing = None, []
     # Views can be made again at any time: one that fails must not cost the screen of a finished run.
     try:
-        page = report(plan, store, values, ranked)
+        page = _report(plan, store, values, ranked, audited)
     except Exception as error:
         missing.append(f"the report could not be written: {one_line(error)}; try: harness report {plan.study.name}")
     try:
@@ -79,8 +81,12 @@ def _rank(plan: Plan, values: pl.DataFrame) -> pl.DataFrame:
     return rank_study(values, study=plan.study.name, classes=classes)
 
 
-def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame) -> Path:
-    """Write the report of a study and return its path."""
+def _audited(plan: Plan, store: Store) -> FarmAudit | None:
+    farm = plan.study.farm
+    return None if farm is None else audit_farm(plan.units, farm, plan.study.name, store)
+
+
+def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame, audited: FarmAudit | None) -> Path:
     from harness.report import ReportData, write_report
 
     study = plan.study
@@ -93,23 +99,26 @@ def report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFram
         rankings=rankings,
         epochs=of_units(store, "epochs", plan.units),
         failures=of_units(store, "failures", plan.units),
-        attacks=store.scan("attacks").filter(pl.col("study") == study.name).collect(),
+        attacks=polars_schema("attacks").to_frame() if audited is None else audited.attacks,
         definitions=definitions(),
         units=of_units(store, "units", plan.units),
     )
-    if study.farm is not None:
-        data = replace(data, roc=roc_curves(plan.units, store))
+    if audited is not None:
+        data = replace(data, roc=audited.roc, effects=audited.effects, worlds=audited.worlds, growth=audited.growth)
     return write_report(data, Path(store.report_path(study.name)))
 
 
 def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:
-    """Write the `pools` table: with `signals`, all that an outside auditor needs."""
+    """Write the `pools` table: with `signals`, all that an outside auditor needs. Every pool of a row of `signals` is
+    there (but the population: the first images of test), so with half splits the same images under each draw."""
+    assert plan.study.farm is not None
     shadows = {unit.dataset.label: unit for unit in plan.units.values() if unit.kind == Kind.SHADOW}
     for dataset, unit in shadows.items():
         assert unit.farm is not None
         audited = bench.audited(unit)
         labels = bench.dataset(unit.dataset).labels[audited.train]
-        for name, pool in audited.pools.items():
+        for name in dict.fromkeys((*audited.pools, *plan.study.farm.pools)):
+            pool = audited.pool(name)
             rows = pl.DataFrame(
                 {
                     "dataset": dataset,

@@ -32,6 +32,8 @@ SHOWN = {
 FAILURES = 5
 """At most so many failures are named; the tables hold them all."""
 
+LEGEND = "U-LiRA: AUC against images that were never in [95 %] and (R) against retrained models; 0.5 is no leak."
+
 NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
 
 
@@ -46,12 +48,13 @@ def screen(summary: Summary, root: str | None) -> str:
     """Return the ranking of a run's study as a person reads it, and where to look further."""
     study, store = summary.plan.study, Store.open(root)
     rankings, audited = _rankings(summary, store), _audited(summary, store)
-    header = ["rank", "method", *_shown(rankings).values(), *(f"U-LiRA {pool}" for pool in audited), ""]
+    header = ["rank", "method", *_shown(rankings).values(), *(f"U-LiRA {pool} (R)" for pool in audited), ""]
     lines = [
         f"{study.question or study.name}   {title_line(summary.plan)}   {duration(summary.seconds)}",
         "",
         columns(_rows(rankings, audited), header),
         "",
+        *([LEGEND] if audited else []),
         *_remarks(summary, rankings),
         *_held_out(summary),
         *_verdict(summary, store),
@@ -87,7 +90,9 @@ def interval(row: Mapping[str, Any]) -> str:
     """Return `[low, high]`, or what is known instead."""
     if row["value"] is None:
         return "-"
-    return "unknown" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
+    if row["low"] is None:
+        return "unknown"
+    return f"at least {row['low']:.4f}" if row["high"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def _rankings(summary: Summary, store: Store) -> pl.DataFrame:
@@ -101,16 +106,25 @@ def _shown(rankings: pl.DataFrame) -> dict[str, str]:
 
 
 def _audited(summary: Summary, store: Store) -> dict[str, dict[tuple[str, str], str]]:
-    """Return, for each audit pool, the headline U-LiRA of each method; with several cells, see the report."""
+    """Return, for each audit pool, the headline U-LiRA of each method; with several cells, see the report.
+
+    Null O with its interval and, in parentheses, null R: a model that was ruined leaks nothing about who was ever in.
+    """
     table = store.scan("attacks").filter(pl.col("study") == summary.plan.study.name)
-    headline = table.filter((pl.col("level") == "L2") & (pl.col("null") == "O") & (pl.col("metric") == "auc")).collect()
+    headline = table.filter((pl.col("level") == "L2") & (pl.col("metric") == "auc")).collect()
     if headline.select("dataset", "architecture").n_unique() != 1:
         return {}
+    against = {(row["pool"], row["method"], row["config"], row["null"]): row for row in headline.iter_rows(named=True)}
     found: dict[str, dict[tuple[str, str], str]] = {}
-    for row in headline.iter_rows(named=True):
-        text = "-" if row["low"] is None else f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        found.setdefault(row["pool"], {})[row["method"], row["config"]] = text
+    for pool, method, config in headline.select("pool", "method", "config").unique(maintain_order=True).rows():
+        never_in, retrained = (against.get((pool, method, config, null)) for null in ("O", "R"))
+        second = "-" if retrained is None or retrained["value"] is None else f"{retrained['value']:.2f}"
+        found.setdefault(pool, {})[method, config] = f"{_estimate(never_in)} ({second})"
     return found
+
+
+def _estimate(row: Mapping[str, Any] | None) -> str:
+    return "-" if row is None or row["low"] is None else f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def _rows(rankings: pl.DataFrame, audited: Mapping[str, Mapping[tuple[str, str], str]]) -> list[list[str]]:

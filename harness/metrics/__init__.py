@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.metrics.audited import AUDIT_METRICS, FPRS
 from harness.metrics.catalogue import MIA_PARTS, PARTS
 from harness.metrics.definitions import (
     DEFINITIONS,
@@ -26,9 +27,11 @@ from harness.metrics.leaks import leaks
 from harness.metrics.usable import UnknownClassCount, usable
 
 __all__ = [
+    "AUDIT_METRICS",
     "BASE_METRICS",
     "CELL",
     "DEFINITIONS",
+    "FPRS",
     "MIA_PARTS",
     "ORIGINAL",
     "PARTS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.metrics.audited import define_audit
 from harness.metrics.definitions import DEEP_UNLEARN, RETRAIN_OF_SEED, define
 
 PARTS = ("retain", "forget", "val", "test")
@@ -165,3 +166,4 @@ _retention()
 _privacy()
 _time()
 _ranking()
+define_audit()

@@ -111,6 +111,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
                 ("k_o", _int),  # observations per example, null world
                 ("examples", _int),
                 ("flags", _text),
+                ("p_adjusted", _float),  # for all rows of the study with this null, level and metric (Holm)
             ]
         ),
         "failures": _of_units(

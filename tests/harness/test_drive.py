@@ -20,6 +20,7 @@ from torch import nn
 
 import harness
 from harness.contracts import FORGET, METHODS, Run, View, fixed, method
+from harness.farm import POPULATION
 from harness.ledger import Summary
 from harness.planner import Plan, make_plan
 from harness.selection import NothingMatches, Selection
@@ -125,6 +126,9 @@ def test_the_farm_leaves_a_signal_for_every_pool_image(tiny: Path, finished: Pat
     assert (clean["label"] == clean["trained_label"]).all()
     assert set(canary["index"]).isdisjoint(clean["index"])
     farm = signals.filter(pl.col("kind").str.starts_with("shadow"))
+    population, farm = (farm.filter(keep) for keep in (pl.col("pool") == POPULATION, pl.col("pool") != POPULATION))
+    assert dict(Counter(population["kind"])) == {"shadow_retrain": 4, "shadow_unlearn": 24}
+    assert not population["member"].explode().any()
     assert farm.filter(pl.col("n") != 40).is_empty()
     count = Counter(farm["kind"])
     assert count == {"shadow": 4 * 2, "shadow_retrain": 4, "shadow_unlearn": 24}
@@ -139,6 +143,7 @@ def test_weights_of_originals_stay_and_those_of_shadows_go(tiny: Path, finished:
     assert kept == {unit.id for unit in plan.units.values() if unit.kind == Kind.ORIGINAL}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "kinds"), [("none", set()), ("all", {"original", "retrain", "unlearn"})])
 def test_the_study_says_which_weights_stay(tmp_path: Path, keep: str, kinds: set[str]) -> None:
     study = study_with(tmp_path, "finetune", keep_models=keep, measures=["accuracy", "run_time"])

@@ -1,0 +1,7 @@
+"""The audit: from the signals of a farm to the `attacks` table and to what the report draws of them."""
+
+from harness.audit.differences import differences
+from harness.audit.farm import FarmAudit, attack_rows, audit_farm
+from harness.audit.further import FURTHER
+
+__all__ = ["FURTHER", "FarmAudit", "attack_rows", "audit_farm", "differences"]

@@ -1,0 +1,236 @@
+"""The attacks and distances beside U-LiRA that a study may ask for, on the same releases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.attacks import (
+    AttackError,
+    Result,
+    eps_cp,
+    eps_gdp,
+    eps_onerun,
+    evaluate,
+    forgetting_interval,
+    forgetting_quality,
+    gaussian_kl_interval,
+    klom_floor,
+    klom_interval,
+    lira,
+    rmia,
+    ulira,
+)
+from harness.audit.levels import HEADLINE, Attack, Worlds, against_never_in, against_retrain
+from harness.audit.releases import Audited
+
+GDP_DELTA = 1e-5
+GUESSED_SHARE = 0.25
+"""Of the memberships in one release, those that the one-run bound guesses: the most telling scores."""
+
+
+def offline_lira(audited: Audited) -> Iterator[Attack]:
+    """Yield the AUC of LiRA with never-in releases alone, one-sided and two-sided, without the cluster of the target.
+
+    The scores are not refitted for the interval, which is then too narrow (flag `fixed_scores`).
+    """
+    worlds = against_never_in(audited.releases)
+    if worlds is None:
+        return
+    phi, u, o, cluster = worlds
+    for variant in ("offline_1s", "offline_2s"):
+        scores = np.full(phi.shape, np.nan)
+        for one in np.unique(cluster):
+            own = cluster == one
+            scores[own] = lira(phi[own], np.where(u | o, phi, np.nan)[~own], u[~own], variant=variant)
+        result, *_ = evaluate(np.where(u | o, scores, np.nan), u, o, cluster, fprs=())
+        yield "O", HEADLINE, [replace(result, metric=f"{variant}_auc")]
+
+
+def online_rmia(audited: Audited) -> Iterator[Attack]:
+    """Yield the AUC of RMIA against null O; the references are the releases of the same method in other clusters.
+
+    Its population are test images. The scores are not refitted for the interval, as for `offline_lira`.
+    """
+    worlds, population = against_never_in(audited.releases), audited.releases.population
+    if worlds is None or not population.shape[1]:
+        return
+    phi, u, o, cluster = worlds
+    phi, scores = np.where(u | o, phi, np.nan), np.full(phi.shape, np.nan)
+    for one in np.unique(cluster):
+        own = cluster == one
+        scores[own] = rmia(phi[own], population[own], phi[~own], u[~own], population[~own])
+    result, *_ = evaluate(np.where(u | o, scores, np.nan), u, o, cluster, fprs=())
+    yield "O", HEADLINE, [replace(result, metric="rmia_auc")]
+
+
+def epsilons(audited: Audited) -> Iterator[Attack]:
+    """Yield three epsilons from the scores of U-LiRA against null O; the bounds have no upper end."""
+    worlds = against_never_in(audited.releases)
+    if worlds is None:
+        return
+    phi, u, o, cluster = worlds
+    scores = ulira(phi, u, o, cluster)
+    about, *_ = evaluate(scores, u, o, cluster, fprs=())
+    yield (
+        "O",
+        HEADLINE,
+        [
+            _lower_bound(about, "eps_cp", lambda: eps_cp(scores, u, o, cluster).epsilon),
+            _lower_bound(about, "eps_onerun", lambda: _one_run(scores, worlds)),
+            _restated(about),
+        ],
+    )
+
+
+def _lower_bound(about: Result, metric: str, bound: Callable[[], float]) -> Result:
+    try:
+        value = bound()
+    except AttackError:
+        return _without_value(about, metric)
+    return replace(_without_value(about, metric), value=value, low=value, null_floor=0.0, flags=("lower_bound",))
+
+
+def _restated(about: Result) -> Result:
+    if about.value is None:
+        return _without_value(about, "eps_gdp")
+    known = [None if p is None else eps_gdp(p, delta=GDP_DELTA) for p in (about.value, about.low, about.high)]
+    value, low, high = (None if v is None or np.isinf(v) else v for v in known)
+    flags = ("infinite",) if value is None else ()
+    return replace(about, metric="eps_gdp", value=value, low=low, high=high, se=None, null_floor=0.0, flags=flags)
+
+
+def _one_run(scores: NDArray[np.float64], worlds: Worlds) -> float:
+    """Return the largest bound that the guesses within one release give, each at the level divided by their number.
+
+    Guessed is where the score is further from 0 than three quarters of the scores of the other clusters, so that what
+    is guessed does not depend on the outcome.
+    """
+    _, u, o, cluster = worlds
+    members = u | o
+    if np.isnan(scores[members]).all():
+        raise AttackError("no image is scored: a guess needs a score")
+    bounds = [0.0]
+    for own in range(len(scores)):
+        others = np.abs(scores[(cluster != cluster[own])[:, None] & members])
+        here = scores[own][members[own]]
+        guessed = np.abs(here) > np.quantile(others[~np.isnan(others)], 1 - GUESSED_SHARE)
+        correct = (here > 0) == u[own][members[own]]
+        if guessed.any():
+            bounds.append(eps_onerun(int(correct[guessed].sum()), int(guessed.sum()), alpha=0.05 / len(scores)))
+    return max(bounds)
+
+
+def klom(audited: Audited) -> Iterator[Attack]:
+    """Yield KLoM, with its null floor, and the corrected Gaussian divergence of the unlearned from the retrained."""
+    found = _two_worlds(audited)
+    if found is None:
+        return
+    about, unlearned, retrained = found
+    yield "R", HEADLINE, [_klom(about, unlearned, retrained), _gaussian(about, unlearned, retrained)]
+
+
+def _klom(about: Result, unlearned: NDArray[np.float64], retrained: NDArray[np.float64]) -> Result:
+    half = min(len(unlearned), len(retrained) // 2)
+    try:
+        excess = klom_interval(retrained, unlearned, edge="fix")
+        floor = float(np.mean(klom_floor(retrained[: 2 * half], edge="fix")))
+    except AttackError:
+        return _without_value(about, "klom")
+    low, high = excess.low + floor, excess.high + floor
+    return replace(about, metric="klom", value=excess.value + floor, se=excess.se, low=low, high=high, null_floor=floor)
+
+
+def _gaussian(about: Result, unlearned: NDArray[np.float64], retrained: NDArray[np.float64]) -> Result:
+    try:
+        found = gaussian_kl_interval(retrained, unlearned)
+    except AttackError:
+        return _without_value(about, "klom_gaussian")
+    low, high = found.low, found.high
+    return replace(about, metric="klom_gaussian", value=found.value, se=found.se, low=low, high=high, null_floor=0.0)
+
+
+def forgetting(audited: Audited) -> Iterator[Attack]:
+    """Yield the forgetting quality F and, as its null floor, what retraining scores at the same number of models."""
+    found = _two_worlds(audited)
+    if found is None:
+        return
+    about, unlearned, retrained = found
+    half = min(len(unlearned), len(retrained) // 2)
+    try:
+        interval = forgetting_interval(unlearned[:half], retrained[:half])
+        floor = forgetting_quality(unlearned, retrained[: 2 * half]).null
+    except AttackError:
+        yield "R", HEADLINE, [_without_value(about, "forgetting_quality")]
+        return
+    yield (
+        "R",
+        HEADLINE,
+        [
+            replace(
+                about,
+                metric="forgetting_quality",
+                value=interval.value,
+                se=interval.se,
+                low=interval.low,
+                high=interval.high,
+                null_floor=floor,
+            )
+        ],
+    )
+
+
+def _two_worlds(audited: Audited) -> tuple[Result, NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return a result without a value, and phi [K, E] of the unlearned and of the retrained models of each image.
+
+    Every image keeps its first K rows in the order of the shadows, K being the smallest count over the images.
+    """
+    worlds = against_retrain(audited)
+    if worlds is None:
+        return None
+    phi, u, o, cluster = worlds
+    kept = [_first_rows(phi, world) for world in (u, o)]
+    about = Result(
+        metric="",
+        n=len(phi),
+        k_u=len(kept[0]),
+        k_o=len(kept[1]),
+        examples=phi.shape[1],
+        clusters=len(np.unique(cluster)),
+        flags=(audited.spread,),
+    )
+    return about, kept[0], kept[1]
+
+
+def _first_rows(phi: NDArray[np.float64], world: NDArray[np.bool_]) -> NDArray[np.float64]:
+    order = np.argsort(~world, axis=0, kind="stable")[: world.sum(axis=0).min()]
+    return np.take_along_axis(phi, order, axis=0)
+
+
+def _without_value(about: Result, metric: str) -> Result:
+    flags = ("insufficient", *(flag for flag in about.flags if flag != "insufficient"))
+    return Result(metric, about.n, about.k_u, about.k_o, about.examples, about.clusters, flags)
+
+
+Further = Callable[[Audited], Iterator[Attack]]
+
+FURTHER: Mapping[str, Further] = MappingProxyType(
+    {
+        "epsilon": epsilons,
+        "offline_lira": offline_lira,
+        "rmia": online_rmia,
+        "klom": klom,
+        "forgetting_quality": forgetting,
+    }
+)
+
+
+def further(audited: Audited, names: Sequence[str]) -> Iterator[Attack]:
+    """Yield the results of the named attacks, in the order of FURTHER."""
+    for name, attack in FURTHER.items():
+        if name in names:
+            yield from attack(audited)
