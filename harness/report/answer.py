@@ -135,14 +135,22 @@ def _patchy(ranked: Sequence[Entry], rows: Mapping[Competitor, Columns]) -> Mark
 
 
 def audit_note(audited: Mapping[str, Sequence[Entry]]) -> Markup:
-    """Return what the audit found: the methods by verdict, `found`, `told apart` or `not found`."""
+    """Return what the audit found: the methods by verdict, the keys of `harness.report.audit.verdicts`."""
+    no_sign = "The audit finds no sign of what {} should have forgotten"
     texts = {
         "found": "The audit still recognises what {} should have forgotten.",
-        "told apart": "It cannot tell what {} should have forgotten from images that were never in, but it tells the "
-        "model from a retrain.",
-        "not found": "The audit finds no sign of what {} should have forgotten.",
+        "told apart": "The audit cannot tell what {} should have forgotten from images that were never in (null O), "
+        "but it tells the model from a retrain (null R).",
+        "not found": f"{no_sign}, neither against images that were never in (null O) nor against retrained models "
+        "(null R).",
+        "not found, R in part": f"{no_sign}, neither against images that were never in (null O) nor against retrained "
+        "models (null R), but null R was not run on every pool.",
+        "not found, R not run": f"{no_sign} against images that were never in (null O); null R (retrained models) was "
+        "not run.",
+        "not tried": "On {} no attack of level L2 was tried: levels L0 and L1 can convict a method, but never acquit "
+        "it.",
     }
-    parts = [Markup(text).format(names(audited[verdict])) for verdict, text in texts.items() if audited[verdict]]
+    parts = [Markup(text).format(names(who)) for verdict, text in texts.items() if (who := audited.get(verdict))]
     return Markup(" ").join(parts)
 
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 import polars as pl
 
 from harness.metrics import Definition, leaks
-from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.forest import Estimate, forest_panel
-from harness.report.meanings import Meanings, arrow, sentence
-from harness.report.numbers import bracket, decimals, fixed
-from harness.report.roster import Competitor, Entry, Roster, printable
+from harness.report.meanings import Meanings
+from harness.report.roster import Competitor, Entry, Roster, competitors, printable
 from harness.report.sheet import Panel
 
 HEADLINE = "auc"
+NULLS = {"O": "against images that were never in", "R": "against models retrained without them"}
+VERDICTS = ("found", "told apart", "not found", "not found, R in part", "not found, R not run", "not tried")
 _PLACE = ("dataset", "architecture")
 _SETTING = ("pool", "null", "level")
 
@@ -32,7 +32,7 @@ def strongest(attacks: pl.DataFrame) -> pl.DataFrame:
 
 def audit_panels(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> list[Panel]:
     """Return one panel of the AUC for each place, pool and null, at the strongest level."""
-    rows = strongest(attacks).filter(pl.col("metric") == HEADLINE, pl.col("value").is_not_null())
+    rows = strongest(attacks.filter(pl.col("metric") == HEADLINE)).drop_nulls("value")
     several_places = rows.select(_PLACE).n_unique() > 1
     panels = []
     for own in rows.sort(*_PLACE, *_SETTING).partition_by(*_PLACE, *_SETTING, maintain_order=True):
@@ -48,106 +48,77 @@ def audit_panels(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> l
 
 
 def verdicts(attacks: pl.DataFrame, roster: Roster) -> Mapping[str, Sequence[Entry]]:
-    """Return the methods by what U-LiRA (level L2) finds: `found`, `told apart` or `not found`.
+    """Return the methods by what U-LiRA (level L2) finds.
 
-    Found: a leak on some pool against null O (`harness.metrics.leaks`). Told apart: none there, but against null R,
-    so the release is no retrain although it does not tell who was ever in.
+    `found`: a leak on some pool against null O (`harness.metrics.leaks`). `told apart`: none there, but against null
+    R, so the release is no retrain although it does not tell who was ever in. `not found`: no leak against either;
+    `not found, R in part` and `not found, R not run` where null R was run on some pools or none. `not tried`: audited,
+    but not at level L2.
     """
     never_in, retrained = (_leaking(attacks, null) for null in ("O", "R"))
-    entries = [entry for entry in roster if not entry.is_reference and entry.competitor in never_in]
-    found = [entry for entry in entries if never_in[entry.competitor]]
-    apart = [entry for entry in entries if entry not in found and retrained.get(entry.competitor)]
-    return {
-        "found": found,
-        "told apart": apart,
-        "not found": [entry for entry in entries if entry not in found and entry not in apart],
-    }
+    deep = set(competitors(attacks.filter(pl.col("level") == "L2", pl.col("metric") == HEADLINE)))
+    found: dict[str, list[Entry]] = {name: [] for name in VERDICTS}
+    for entry in (one for one in roster.among(attacks) if not one.is_reference):
+        pools, again = never_in.get(entry.competitor, {}), retrained.get(entry.competitor, {})
+        if entry.competitor not in deep:
+            found["not tried"].append(entry)
+        elif any(pools.values()):
+            found["found"].append(entry)
+        elif pools and any(again.values()):
+            found["told apart"].append(entry)
+        elif pools:
+            missing = pools.keys() - again.keys()
+            run = "" if not missing else ", R in part" if again else ", R not run"
+            found[f"not found{run}"].append(entry)
+    return found
 
 
-def _leaking(attacks: pl.DataFrame, null: str) -> dict[Competitor, bool]:
-    """Say for each audited method whether it leaks on some pool."""
-    judged = leaks(attacks, null).group_by("method", "config").agg(pl.col("leaks").any())
-    return {(method, config): leak for method, config, leak in judged.rows()}
+def _leaking(attacks: pl.DataFrame, null: str) -> dict[Competitor, dict[tuple[str, ...], bool]]:
+    """Say for each audited method on which pools it leaks."""
+    found: dict[Competitor, dict[tuple[str, ...], bool]] = {}
+    for row in leaks(attacks, null).iter_rows(named=True):
+        pool = (row["dataset"], row["architecture"], row["pool"])
+        found.setdefault((row["method"], row["config"]), {})[pool] = row["leaks"]
+    return found
 
 
 def headline_meanings(attacks: pl.DataFrame, meanings: Meanings) -> dict[str, Definition]:
-    """Return the meaning of the headline of each pool: the AUC of U-LiRA (level L2, null O)."""
+    """Return the meaning of the headline of each pool and null: the AUC of U-LiRA (level L2)."""
     one = meanings.get(HEADLINE)
     if one is None:
         return {}
-    pools = sorted(set(_headline(attacks)["pool"]))
     return {
-        _name(pool): replace(
+        headline_name(pool, null): replace(
             one,
-            metric=_name(pool),
-            label=f"audit ({pool})",
-            what=f"level L2, null O, pool {pool}: {one.what}",
+            metric=headline_name(pool, null),
+            label=f"audit ({pool}), null {null}",
+            what=f"level L2, pool {pool}, null {null} ({NULLS[null]}): {one.what}",
         )
-        for pool in pools
+        for pool, null in _headline(attacks).select("pool", "null").unique(maintain_order=True).rows()
     }
 
 
 def headline_estimates(attacks: pl.DataFrame) -> dict[str, dict[Competitor, Estimate]]:
-    """Return the headline of each pool by competitor; nothing if more than one place was audited."""
+    """Return the headline of each pool and null by competitor; nothing if more than one place was audited."""
     rows = _headline(attacks)
     if rows.select(_PLACE).n_unique() != 1:
         return {}
     found: dict[str, dict[Competitor, Estimate]] = {}
     for row in rows.iter_rows(named=True):
         estimate = Estimate(row["value"], row["low"], row["high"])
-        found.setdefault(_name(row["pool"]), {})[row["method"], row["config"]] = estimate
+        found.setdefault(headline_name(row["pool"], row["null"]), {})[row["method"], row["config"]] = estimate
     return found
+
+
+def headline_name(pool: str, null: str) -> str:
+    """Return under which name the headline of a pool and null stands among the metrics."""
+    return f"{HEADLINE} {pool} null {null}"
 
 
 def _headline(attacks: pl.DataFrame) -> pl.DataFrame:
     return attacks.filter(
         pl.col("level") == "L2",
-        pl.col("null") == "O",
+        pl.col("null").is_in(list(NULLS)),
         pl.col("metric") == HEADLINE,
         pl.col("value").is_not_null(),
-    ).sort("pool")
-
-
-def _name(pool: str) -> str:
-    return f"{HEADLINE} {pool}"
-
-
-def audit_table(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> Table:
-    """Return everything that was audited, one row for each method, place, pool, null and level."""
-    metrics = [metric for metric in meanings if metric in set(attacks["metric"])]
-    places = {m: decimals(attacks.filter(pl.col("metric") == m)["value"]) for m in metrics}
-    columns = [
-        Column("method", numeric=False),
-        *(Column(name, numeric=False) for name in ("where", *_SETTING)),
-    ]
-    for metric in metrics:
-        meaning = meanings[metric]
-        columns.append(Column(meaning.label, f"{meaning.unit} {arrow(meaning)}", sentence(meaning), slug(metric)))
-    columns += [
-        Column("shadows"),
-        Column("U / null", "observations"),
-        Column("examples"),
-        Column("flags", numeric=False),
-    ]
-    order = {entry.competitor: place for place, entry in enumerate(roster)}
-    key = ("method", "config", *_PLACE, *_SETTING)
-    parts = attacks.sort(*key).partition_by(key, maintain_order=True)
-    parts.sort(key=lambda part: order.get((part["method"][0], part["config"][0]), len(order)))
-    rows = [_row(part, metrics, places, roster) for part in parts]
-    return Table("The audit in numbers", columns, [Group(rows)], folded=True)
-
-
-def _row(part: pl.DataFrame, metrics: Sequence[str], places: Mapping[str, int], roster: Roster) -> Row:
-    first = part.row(0, named=True)
-    by_metric = {row["metric"]: row for row in part.iter_rows(named=True)}
-    cells = [TableCell(roster[first["method"], first["config"]].label)]
-    cells += [TableCell(printable(f"{first['dataset']} {first['architecture']}"))]
-    cells += [TableCell(printable(str(first[name]))) for name in _SETTING]
-    for metric in metrics:
-        row = by_metric.get(metric, {})
-        text = fixed(row.get("value"), places[metric])
-        cells.append(TableCell(text, bracket(row.get("low"), row.get("high"), places[metric])))
-    flags = sorted({flag for flag in part["flags"].drop_nulls() if flag})
-    numbers = (first["n"], f"{first['k_u']} / {first['k_o']}", first["examples"])
-    cells += [TableCell(str(number)) for number in numbers]
-    return Row([*cells, TableCell(printable(", ".join(flags)))])
+    ).sort("pool", "null")

@@ -13,7 +13,7 @@ from harness.ranking import OVERALL
 from harness.report.audit import defined, headline_meanings
 from harness.report.blocks import Picture
 from harness.report.data import Cell, ReportData, cells_of, merge_searches
-from harness.report.meanings import Meanings, audited, read_meanings, shown
+from harness.report.meanings import Meanings, read_meanings, shown
 from harness.report.palette import RULE
 from harness.report.roster import Competitor, Entry, Roster, make_roster
 from harness.report.scales import Scale
@@ -33,9 +33,8 @@ class Context:
     @cached_property
     def meanings(self) -> Meanings:
         """The definitions by metric."""
-        attacks = self.data.attacks
-        meanings = audited(attacks["metric"], read_meanings(self.data.definitions))
-        return {**meanings, **headline_meanings(attacks, meanings)}
+        meanings = read_meanings(self.data.definitions)
+        return {**meanings, **headline_meanings(self.data.attacks, meanings)}
 
     @cached_property
     def attacks(self) -> pl.DataFrame:
@@ -46,6 +45,21 @@ class Context:
     def roc(self) -> pl.DataFrame:
         """The curves of the audit."""
         return merge_searches(self.data.roc)
+
+    @cached_property
+    def effects(self) -> pl.DataFrame:
+        """The effect of every example that was audited."""
+        return merge_searches(self.data.effects)
+
+    @cached_property
+    def worlds(self) -> pl.DataFrame:
+        """The signal of the chosen examples."""
+        return merge_searches(self.data.worlds)
+
+    @cached_property
+    def growth(self) -> pl.DataFrame:
+        """The audit by the number of shadows."""
+        return merge_searches(self.data.growth)
 
     @cached_property
     def roster(self) -> Roster:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from harness.ranking import OVERALL
-from harness.report.audit import HEADLINE, headline_estimates
+from harness.report.audit import headline_estimates, headline_name
 from harness.report.data import finite, merge_searches
 from harness.report.forest import LEFT as BELOW
 from harness.report.forest import RIGHT as ABOVE
@@ -88,9 +88,12 @@ def _series(rankings: pl.DataFrame, attacks: pl.DataFrame) -> list[Series]:
     usual = {(r["method"], r["config"]): Estimate(r["value"], r["low"], r["high"]) for r in rows.iter_rows(named=True)}
     series = [Series("usual population attack", INK.light, "o", True, usual)] if usual else []
     looks = ((METHODS[1], "D"), (METHODS[0], "s"), *((colour, "^") for colour in METHODS[2:]))
-    for (name, found), (colour, marker) in zip(headline_estimates(attacks).items(), looks, strict=False):
-        pool = printable(name.removeprefix(f"{HEADLINE} "))
-        series.append(Series(f"U-LiRA, {pool} images", colour.light, marker, False, found))
+    estimates = headline_estimates(attacks)
+    audits = {
+        pool: found for pool in sorted(set(attacks["pool"])) if (found := estimates.get(headline_name(pool, "O")))
+    }
+    for (pool, found), (colour, marker) in zip(audits.items(), looks, strict=False):
+        series.append(Series(f"U-LiRA, {printable(pool)} images", colour.light, marker, False, found))
     return series
 
 

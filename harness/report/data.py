@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -11,20 +13,40 @@ from harness.metrics import CELL
 
 Cell = tuple[str, str, str]
 
+_WHOSE = ("dataset", "architecture", "method", "config", "pool")
 
-def _no_roc() -> pl.DataFrame:
-    names = ("dataset", "architecture", "method", "config", "pool", "null")
-    rates = ("fpr", "tpr", "low", "high")
-    return pl.DataFrame(schema=dict.fromkeys(names, pl.String) | dict.fromkeys(rates, pl.Float64))
+
+def _schema(text: Sequence[str], **others: Any) -> pl.Schema:
+    return pl.Schema(dict.fromkeys(text, pl.String) | others)
+
+
+def _numbers(*names: str) -> dict[str, Any]:
+    return dict.fromkeys(names, pl.Float64)
+
+
+ROC = _schema((*_WHOSE, "null"), **_numbers("fpr", "tpr", "low", "high"))
+EFFECTS = _schema((*_WHOSE, "null"), example=pl.Int64, **_numbers("d", "se", "p_value"), flagged=pl.Boolean)
+WORLDS = _schema(_WHOSE, example=pl.Int64, world=pl.String, phi=pl.Float64)
+GROWTH = _schema((*_WHOSE, "null"), n=pl.Int64, **_numbers("value", "low", "high", "expected", "detectable"))
 
 
 @dataclass(frozen=True)
 class ReportData:
     """Everything that the page of one study shows.
 
-    `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`,
-    `roc` that of `harness.audit.roc_curves`; the others are the tables of the same name, cut to the study.
-    Any of them may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
+    `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`; the
+    others are the tables of the same name, cut to the study. Four come from its audit (columns: the schemas above):
+
+    * `roc`: the curves of `harness.audit.roc_curves`.
+    * `effects`: the effect size d = (mean_U - mean_null) / sd of phi of each example, by its position in
+      the pool, with its standard error and p value; `flagged` by Benjamini-Hochberg at 5 % within a method, pool
+      and null.
+    * `worlds`: phi of a few chosen examples in every release; world U is unlearned, O never in, R
+      retrained.
+    * `growth`: the AUC that `n` shadows find, `expected` from the effect that all of them see, and
+      the smallest AUC that is `detectable` with them (power 80 %).
+
+    Any frame may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
     `sees_validation` names the methods that may read the validation part.
     """
 
@@ -38,7 +60,10 @@ class ReportData:
     attacks: pl.DataFrame
     definitions: pl.DataFrame
     units: pl.DataFrame
-    roc: pl.DataFrame = field(default_factory=_no_roc)
+    roc: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=ROC))
+    effects: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=EFFECTS))
+    worlds: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=WORLDS))
+    growth: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=GROWTH))
     sees_validation: tuple[str, ...] = ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import polars as pl
 
@@ -11,8 +11,6 @@ from harness.metrics import Definition
 from harness.report.numbers import tick
 
 Meanings = Mapping[str, Definition]
-
-HAYES = "Hayes et al. 2024, arXiv 2403.01218"
 
 HEADLINE = (
     "retention_deviation",
@@ -28,33 +26,6 @@ HEADLINE = (
 def read_meanings(definitions: pl.DataFrame) -> dict[str, Definition]:
     """Return the definitions by metric, in their order."""
     return {row["metric"]: Definition(**row) for row in definitions.iter_rows(named=True)}
-
-
-def audited(metrics: Iterable[str], meanings: Meanings) -> dict[str, Definition]:
-    """Return the definitions, and after them those of the audit's statistics that they lack."""
-    missing = {metric: _of_audit(metric) for metric in sorted(metrics) if metric not in meanings}
-    return {**meanings, **{metric: meaning for metric, meaning in missing.items() if meaning}}
-
-
-def _of_audit(metric: str) -> Definition | None:
-    name, _, rate = metric.partition("@")
-    if name == "auc":
-        label, chance = "audit AUC", 0.5
-        what = "chance that the audit scores an image that was forgotten above one that was not there"
-    elif name == "tpr" and _is_number(rate):
-        share = f"{100 * float(rate):g} %"
-        label, chance = f"TPR at {share} FPR", float(rate)
-        what = f"share of forgotten images that the audit recognises while it accuses {share} of the others"
-    elif metric == "bacc@0":
-        label, chance = "balanced accuracy", 0.5
-        what = "mean of the audit's true-positive and true-negative rates, threshold at likelihood ratio 1"
-    else:
-        return None
-    return Definition(metric, label, what, "closest", f"{chance:g}: guessing", "fraction", HAYES, chance)
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal()
 
 
 def shown(trials: pl.DataFrame, meanings: Meanings) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ from harness.report.numbers import fixed, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
 from harness.report.rows import head
-from harness.report.scales import Scale, spread
+from harness.report.scales import Scale, spread_within
 from harness.report.sheet import Panel, Point, Sheet, shortened
 
 LOWEST, NAMED = 0.001, 0.01
@@ -133,23 +133,10 @@ def _draw_axes(sheet: Sheet, axes: Axes) -> None:
 def _name_lines(sheet: Sheet, curves: Sequence[Roc], axes: Axes) -> None:
     """Write each name left of where its line begins, moved so that names do not overlap or leave the panel."""
     starts = [axes(*one.line[0]) for one in curves]
-    for one, start, y in zip(curves, starts, _kept_inside([y for _, y in starts], axes.bottom), strict=True):
+    places = spread_within([y for _, y in starts], LINE, TOP, axes.bottom)
+    for one, start, y in zip(curves, starts, places, strict=True):
         mark = (LEFT - 11, y)
         sheet.lines([[(LEFT - 6, y), start]], one.entry.colour, 0.8, (1, 2))
         sheet.marks([mark], one.entry.marker, 6.5, one.entry.colour)
         name = shortened(one.entry.label, LEFT - 14, TEXT)
         sheet.text((LEFT - 18, y + 4), name, INK.light, "right", TEXT, bold=one.entry.is_reference)
-
-
-def _kept_inside(places: Sequence[float], bottom: float) -> list[float]:
-    """Return places spread by a line each, between the top and the bottom of the plot."""
-    result = spread(places, LINE)
-    order = sorted(range(len(result)), key=lambda at: result[at])
-    highest, lowest = TOP, bottom
-    for at in order:
-        result[at] = max(result[at], highest)
-        highest = result[at] + LINE
-    for at in reversed(order):
-        result[at] = min(result[at], lowest)
-        lowest = result[at] - LINE
-    return result

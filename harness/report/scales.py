@@ -111,3 +111,17 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     for at, place in zip(order, moved, strict=True):
         result[at] = place
     return result
+
+
+def spread_within(places: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
+    """Return places spread by a gap each, between a top and a bottom that are far enough apart."""
+    result = spread(places, gap)
+    order = sorted(range(len(result)), key=lambda at: result[at])
+    highest, lowest = top, bottom
+    for at in order:
+        result[at] = max(result[at], highest)
+        highest = result[at] + gap
+    for at in reversed(order):
+        result[at] = min(result[at], lowest)
+        lowest = result[at] - gap
+    return result

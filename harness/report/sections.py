@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.report.answer import Answer, answer, audit_note, validation_note
-from harness.report.audit import audit_panels, audit_table, headline_estimates, headline_meanings, verdicts
-from harness.report.blocks import Section, slug
+from harness.report.audit import audit_panels, headline_estimates, headline_meanings, verdicts
+from harness.report.audit_table import audit_table
+from harness.report.blocks import Picture, Section, slug
 from harness.report.causes import causes
 from harness.report.context import Context
 from harness.report.data import Cell
+from harness.report.dmap import effect_panels
+from harness.report.farm import farm_notes
 from harness.report.glossary import glossary
+from harness.report.growth import growth_panels
 from harness.report.meanings import undefined
 from harness.report.numbers import several
 from harness.report.provenance import provenance
@@ -20,6 +24,7 @@ from harness.report.roc import roc_panels
 from harness.report.roster import printable
 from harness.report.values import rank_tables, ranking_table
 from harness.report.views import CURVES, View
+from harness.report.worlds import world_panels
 
 SEEDS = "As above, for each cell by itself: a small dot is one seed here."
 NO_AUDIT = "No audit was made. The only attack on this page is the population attack: passing it proves little."
@@ -33,6 +38,26 @@ ROC = (
     "corner is a perfect attack; on the dashed diagonal the attack guesses; the band is the 95 % jackknife interval. "
     "A line begins at the lowest rate at which one false positive is expected; rates below 0.001 lie on the edge."
 )
+
+EFFECTS = (
+    "Each dot is one image at its effect size d: how much surer of it the releases are that had to forget it than "
+    "those that never had it (null O), in standard deviations of phi, the log-odds of its label. Best at 0 (dashed); a "
+    "negative d tells an image, too. Coloured dots are flagged (false discovery rate 5 % within a row), counted at the "
+    "right. An effect within the shaded band is missed more than one time in five with this many shadows, and may be "
+    "flagged all the same. Dots beyond the scale lie on its edge; of more than 300 to a row, the grey ones are thinned."
+)
+WORLDS = (
+    "How phi, the log-odds of an image's label, is spread over the releases, for the images of largest, middle and "
+    "smallest effect. Filled: the image was unlearned (U); thin line: never in (O); dashed: retrained without it (R). "
+    "Where the filled shape lies on the others, nothing is left of the image; each shape has its shares on one scale."
+)
+GROWTH = (
+    "AUC of U-LiRA (level L2) against the number of shadows that the attacker has, with 95 % intervals. Dashed: what "
+    "the power curve expects if every image has the effect that all shadows together see. Within the region with "
+    "dotted edges so many shadows cannot tell an AUC from 0.5 (power 80 %): what lies there is not shown to be safe."
+)
+UTILITY = {"accuracy_test", "gap_to_retrain", "retention_deviation"}
+"""An audit stands beside one of these or not at all: a model that answers nothing leaks nothing."""
 
 
 def make_answer(context: Context, whole: View) -> Answer:
@@ -73,8 +98,8 @@ def _trials(context: Context, whole: View) -> Iterator[Section]:
 def _ranking(context: Context, whole: View) -> Section:
     if not whole.found:
         return Section("Ranking", "ranking", ["Nothing to rank: the study has no value yet."])
-    audits = headline_estimates(context.attacks)
     headline, _ = context.metrics
+    audits = headline_estimates(context.attacks) if UTILITY & set(headline) else {}
     table = ranking_table(context, {**whole.found, **audits}, [*headline, *audits], whole.basis)
     return Section("Ranking", "ranking", (), [table])
 
@@ -104,12 +129,24 @@ def _audit(context: Context) -> Section:
     attacks = context.attacks
     if attacks.is_empty():
         return Section("Audit", "audit", [NO_AUDIT])
-    panels = audit_panels(attacks, context.meanings, context.roster)
-    curves = roc_panels(context.roc, attacks, context.roster)
-    pictures = [context.picture(panels, AUDIT)] if panels else []
-    pictures += [context.picture(curves, ROC, "pairs")] if curves else []
-    sentences = [note] if (note := audit_note(verdicts(attacks, context.roster))) else []
-    return Section("Audit", "audit", sentences, [*pictures, audit_table(attacks, context.meanings, context.roster)])
+    note = audit_note(verdicts(attacks, context.roster))
+    sentences = [*([note] if note else []), *farm_notes(attacks, context.roster)]
+    table = audit_table(attacks, context.meanings, context.roster)
+    return Section("Audit", "audit", sentences, [*_audit_pictures(context), table])
+
+
+def _audit_pictures(context: Context) -> list[Picture]:
+    attacks, roster = context.attacks, context.roster
+    examples, left_out = world_panels(context.worlds, context.effects, roster)
+    missing = f" Left out: {', '.join(entry.label for entry in left_out)}." if left_out else ""
+    drawn = (
+        (audit_panels(attacks, context.meanings, roster), AUDIT, "panels"),
+        (roc_panels(context.roc, attacks, roster), ROC, "pairs"),
+        (effect_panels(context.effects, attacks, roster), EFFECTS, "pairs"),
+        (examples, WORLDS + missing, "pairs"),
+        (growth_panels(context.growth, roster), GROWTH, "pairs"),
+    )
+    return [context.picture(panels, caption, kind) for panels, caption, kind in drawn if panels]
 
 
 def _failures(context: Context) -> Section:

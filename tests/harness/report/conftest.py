@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import ndtr
 
+from harness.attacks import auc_standard_error, expected_auc
 from harness.metrics import derive, frame
 from harness.ranking import rank
 from harness.report import ReportData
+from harness.report.data import EFFECTS, GROWTH, WORLDS
+from harness.report.sheet import Panel
 from harness.store.schemas import polars_schema
 
 Rows = list[dict[str, Any]]
@@ -218,7 +222,38 @@ def audited(data: ReportData, methods: Sequence[str] = METHODS) -> ReportData:
                 }
             )
     attacks = pl.DataFrame(rows, schema=polars_schema("attacks"))
-    return dataclasses.replace(data, attacks=attacks, roc=_roc(attacks, data.roc))
+    return dataclasses.replace(data, attacks=attacks, roc=_roc(attacks, data.roc), **examples(("retrain", *methods)))
+
+
+def examples(methods: Sequence[str], count: int = 40, shadows: int = 32) -> dict[str, pl.DataFrame]:
+    """Return the frames effects, worlds and growth of methods of which each leaks more on the canaries than the one
+    before, from simulated signals: phi is normal in both worlds."""
+    random = np.random.default_rng(5)
+    effects, worlds, growth = [], [], []
+    for pool, (place, method) in product(("canary", "clean"), enumerate(methods)):
+        key = {"dataset": "digits", "architecture": "cnn_small", "method": method, "config": "default", "pool": pool}
+        true = place * (pool == "canary") * random.uniform(0, 1.4, count)
+        phi = {world: random.normal(size=(shadows // 2, count)) for world in ("U", "O", "R")}
+        phi["U"] += true
+        sd = np.sqrt((phi["U"].var(axis=0, ddof=1) + phi["O"].var(axis=0, ddof=1)) / 2)
+        d = (phi["U"].mean(axis=0) - phi["O"].mean(axis=0)) / sd
+        se = np.sqrt(4 / shadows)
+        p_value = 2 * ndtr(-np.abs(d / se))
+        rank = np.argsort(np.argsort(p_value)) + 1
+        most = max((r for r, p in zip(rank, p_value, strict=True) if p <= 0.05 * r / count), default=0)
+        columns = {"null": "O", "example": range(count), "d": d, "se": se, "p_value": p_value, "flagged": rank <= most}
+        effects.append(pl.DataFrame(key | columns, schema=EFFECTS))
+        order = np.argsort(d)
+        for example, (world, values) in product((order[-1], order[count // 2], order[0]), phi.items()):
+            rows = key | {"example": int(example), "world": world, "phi": values[:, example]}
+            worlds.append(pl.DataFrame(rows, schema=WORLDS))
+        for n in (8, 16, 32):
+            value, half = expected_auc(float(true.mean()), n) - 0.01, 0.3 / np.sqrt(n)
+            seen = {"expected": value + 0.01, "detectable": 0.5 + 2.8 * auc_standard_error(n, count)}
+            rows = {"null": "O", "n": n, "value": value, "low": value - half, "high": min(1.0, value + half)} | seen
+            growth.append(pl.DataFrame(key | rows, schema=GROWTH))
+    frames = {"effects": effects, "worlds": worlds, "growth": growth}
+    return {name: pl.concat(parts) for name, parts in frames.items()}
 
 
 def _roc(attacks: pl.DataFrame, empty: pl.DataFrame) -> pl.DataFrame:
@@ -230,6 +265,24 @@ def _roc(attacks: pl.DataFrame, empty: pl.DataFrame) -> pl.DataFrame:
             interval = {"low": tpr / 2, "high": min(1.0, 1.5 * tpr)}
             rows.append({name: row.get(name) for name in empty.columns} | {"fpr": float(fpr), "tpr": tpr} | interval)
     return pl.DataFrame(rows, schema=empty.schema)
+
+
+class Spy:
+    """Keeps what a panel draws, by the kind of mark."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.drawn: dict[str, list[tuple[Any, ...]]] = {}
+        panel.draw(self)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **_: self.drawn.setdefault(name, []).append(args)
+
+    def of(self, name: str, colour: str) -> list[tuple[Any, ...]]:
+        return [args for args in self.drawn.get(name, []) if colour in args]
+
+    @property
+    def texts(self) -> list[str]:
+        return [args[1] for args in self.drawn.get("text", [])]
 
 
 @dataclass
@@ -288,6 +341,12 @@ class Page(HTMLParser):
 
     def named(self, *names: str) -> list[Element]:
         return [element for element in self.elements if element.name in names]
+
+
+@pytest.fixture(scope="session")
+def watch() -> Callable[[Panel], Spy]:
+    """How to see what a panel draws."""
+    return Spy
 
 
 @pytest.fixture(scope="session")

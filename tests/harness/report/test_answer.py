@@ -130,7 +130,8 @@ def test_the_audit_names_whom_it_sees_through(data: ReportData, with_audit: Call
     text = re.sub("<[^>]+>", "", audit_note(none))
     assert text == (
         "The audit finds no sign of what msg, ct, finetune, successive_random_labels and gradient_ascent "
-        "should have forgotten."
+        "should have forgotten, neither against images that were never in (null O) nor against retrained models "
+        "(null R), but null R was not run on every pool."
     )
 
 

@@ -15,25 +15,14 @@ from hypothesis import strategies as st
 from harness.report import ReportData
 from harness.report.page import render
 from harness.report.palette import INK
-from harness.report.roc import LEFT, LINE, LOWEST, RIGHT, TOP, Axes, _kept_inside, readable, roc_panels
+from harness.report.roc import LEFT, LINE, LOWEST, RIGHT, TOP, Axes, readable, roc_panels
 from harness.report.roster import Roster, make_roster
-from harness.report.sheet import Panel
+from harness.report.scales import spread_within
 
 SETTINGS = [("canary", "O"), ("canary", "R"), ("clean", "O")]
 
 
-class Spy:
-    """Keeps what a panel draws, by the kind of mark."""
-
-    def __init__(self, panel: Panel) -> None:
-        self.drawn: dict[str, list[tuple[Any, ...]]] = {}
-        panel.draw(self)  # type: ignore[arg-type]
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **_: self.drawn.setdefault(name, []).append(args)
-
-    def of(self, name: str, colour: str) -> list[tuple[Any, ...]]:
-        return [args for args in self.drawn[name] if colour in args]
+Watch = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +39,12 @@ def rate(pixel: float, first: float, last: float) -> float:
     return float(10 ** (-3 * (1 - (pixel - first) / (last - first))))
 
 
-def test_the_lines_and_bands_are_those_of_the_frame(audit: ReportData, roster: Roster) -> None:
+def test_the_lines_and_bands_are_those_of_the_frame(audit: ReportData, roster: Roster, watch: Watch) -> None:
     panels = roc_panels(audit.roc, audit.attacks, roster)
     bottom = TOP + 236
     assert len(panels) == len(SETTINGS)
     for panel, (pool, null) in zip(panels, SETTINGS, strict=True):
-        spy = Spy(panel)
+        spy = watch(panel)
         for entry in (one for one in roster if not one.is_reference):
             own = audit.roc.filter(pl.col("method") == entry.method, pl.col("pool") == pool, pl.col("null") == null)
             (line,) = next(args[0] for args in spy.of("lines", entry.colour) if args[2] == 1.6)
@@ -72,8 +61,10 @@ def test_the_lines_and_bands_are_those_of_the_frame(audit: ReportData, roster: R
         assert f"ct {known:.3f}" in panel.words
 
 
-def test_guessing_is_the_dashed_diagonal_and_retrain_lies_on_it(audit: ReportData, roster: Roster) -> None:
-    spy = Spy(roc_panels(audit.roc, audit.attacks, roster)[0])
+def test_guessing_is_the_dashed_diagonal_and_retrain_lies_on_it(
+    audit: ReportData, roster: Roster, watch: Watch
+) -> None:
+    spy = watch(roc_panels(audit.roc, audit.attacks, roster)[0])
     dashed = [args for args in spy.of("lines", INK.light) if args[-1] == (3, 3)]
     assert [args[0] for args in dashed] == [[[(LEFT, TOP + 236), (RIGHT, TOP)]]]
     (retrain,) = next(args[0] for args in spy.of("lines", INK.light) if args[2] == 1.6)
@@ -108,16 +99,16 @@ def test_without_the_number_of_negatives_nothing_is_drawn(audit: ReportData, ros
     assert roc_panels(audit.roc.clear(), audit.attacks, roster) == []
 
 
-def test_an_unknown_interval_leaves_the_line_without_a_band(audit: ReportData, roster: Roster) -> None:
+def test_an_unknown_interval_leaves_the_line_without_a_band(audit: ReportData, roster: Roster, watch: Watch) -> None:
     roc = audit.roc.with_columns(low=pl.lit(None, pl.Float64))
-    spy = Spy(roc_panels(roc, audit.attacks, roster)[0])
+    spy = watch(roc_panels(roc, audit.attacks, roster)[0])
     assert "area" not in spy.drawn
     assert len([args for args in spy.drawn["lines"] if len(args) > 2 and args[2] == 1.6]) == 6
 
 
 @given(st.lists(st.floats(TOP, 300), min_size=1, max_size=15))
 def test_names_stay_inside_and_apart(places: list[float]) -> None:
-    kept = _kept_inside(places, 300)
+    kept = spread_within(places, LINE, TOP, 300)
     assert all(TOP - 1e-9 <= place <= 300 + 1e-9 for place in kept)
     assert all(after - before >= LINE - 1e-3 for before, after in pairwise(sorted(kept)))
 
