@@ -6,14 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 # Before torch is imported, so that neither this process nor those it starts spread over the cores: results would
 # differ in the last bits, and two busy processes would slow each other down.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep the tests of a folder in one process: they share what is made once, a Ray cluster or a finished study."""
-    item.add_marker(pytest.mark.xdist_group(str(item.path.parent)))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("harness", deadline=None)  # how long an example takes is a matter of the machine
-settings.load_profile("harness")
+# How long an example takes is a matter of the machine.
+settings.register_profile("harness", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "harness"))
 
 
 @pytest.fixture(scope="session")
