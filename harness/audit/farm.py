@@ -84,7 +84,8 @@ def _all_attacks(audited: Audited, farm: Farm, fprs: Sequence[float]) -> Iterato
     missing = (f"coverage:{there}/{planned}",) if there < planned else ()
     rates = [(level, fprs if level == HEADLINE else FPRS) for level in farm.levels]
     attacks = [attack for level, own in rates for attack in by_levels(audited, [level], own)]
-    for null, level, results in (*attacks, *further(audited, farm.attacks)):
+    more = further(audited, farm.attacks) if HEADLINE in farm.levels else ()  # they fit on the same releases as L2
+    for null, level, results in (*attacks, *more):
         yield null, level, [_flagged(result, missing) for result in results]
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.attacks import combine
 from harness.farm import POPULATION, TUNING_FIRST, Design, FarmRef, clusters
 from harness.farm_deep_unlearn import draw_number
 from harness.frames import of_units
@@ -125,7 +124,7 @@ def _releases(cell: pl.DataFrame, kind: Kind, ref: FarmRef) -> dict[Key, Release
 
 def _stacked(rows: pl.DataFrame, ref: FarmRef) -> Releases:
     by_query = rows.partition_by("query", maintain_order=True)
-    phi = combine([_matrix(own["phi"], len(own)).astype(np.float64) for own in by_query])
+    phi = np.mean([_matrix(own["phi"], len(own)).astype(np.float64) for own in by_query], axis=0)
     first = by_query[0]
     shadow, draw = first["seed"].to_numpy(), first["draw"].to_numpy()
     unlearned = _matrix(first["member"], len(first), fill=False)  # null: retained, so in neither world

@@ -257,7 +257,8 @@ def test_only_the_levels_and_units_of_the_study_are_attacked(tmp_path: Path) -> 
     assert_as_expected(alone, small, signals, of_farm(small))
     assert len(table) == 2 * len(alone)
     store = Store.open(str(tmp_path / "runs"))
-    assert attack_rows(small.units, farm_of(small), "farm", store).equals(alone)
+    by_itself = attack_rows(small.units, farm_of(small), "farm", store)
+    assert by_itself.drop("p_adjusted").equals(alone.drop("p_adjusted"))  # adjusted for fewer rows
     one_level = Farm(farm_of(small).ref, 8, 4, ("L0",))
     assert set(attack_rows(small.units, one_level, "farm", store)["level"]) == {"L0"}
 
@@ -320,6 +321,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     return store.scan("attacks").collect()
 
 
+@pytest.mark.slow
 def test_canaries_leak_from_the_originals_and_not_from_retrains(real: pl.DataFrame) -> None:
     original, finetune = value_of(real, "original"), value_of(real, "finetune")
     assert original["value"] > 0.9
@@ -331,6 +333,7 @@ def test_canaries_leak_from_the_originals_and_not_from_retrains(real: pl.DataFra
     assert value_of(real, "original", "R")["value"] > 0.9
 
 
+@pytest.mark.slow
 def test_doing_nothing_leaks_what_the_originals_leak(real: pl.DataFrame) -> None:
     """Fitting on the releases of a method that does nothing is fitting on the shadows: L1 and L2 agree to the bit."""
     columns = [c for c in real.columns if c not in ("level", "p_adjusted")]
@@ -339,6 +342,7 @@ def test_doing_nothing_leaks_what_the_originals_leak(real: pl.DataFrame) -> None
     assert levels[0].equals(levels[1])
 
 
+@pytest.mark.slow
 def test_a_finished_farm_counts_every_shadow(real: pl.DataFrame) -> None:
     never_in = real.filter(null="O")
     assert never_in.select("n", "k_u", "k_o", "examples").unique().rows() == [(12, 6, 6, 60)]
