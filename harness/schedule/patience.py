@@ -20,7 +20,7 @@ def patient_start(seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
     """
     from ray._private import services
 
-    ask = services.get_node
+    ask: Any = services.get_node
 
     def wait(*arguments: Any, **options: Any) -> Any:
         last = time.monotonic() + seconds

@@ -101,7 +101,7 @@ def misbehaved(
     children = [replace(child, needs=(_named(units, method).id,)) for method in ("raises", "hangs")]
     store, traces = Store.open(str(tmp_path_factory.mktemp("unruly")), write=True), _traces()
     with redirect_stdout(StringIO()) as printed:
-        told = run(store, [*units, *children], resources={"cpu": 1, "gpu": 0.25}, time_limit=20.0)
+        told = run(store, [*units, *children], resources={"cpu": 1, "gpu": 0.25}, time_limit=60.0)
     return {
         "units": units,
         "children": children,

@@ -162,6 +162,7 @@ def test_drawing_curves_does_not_change_the_weights(method: str) -> None:
     assert watched.digest == usual(method, "cnn_small", "random:0.1").digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "name"),
     [
