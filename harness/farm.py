@@ -51,6 +51,8 @@ LEVELS: tuple[Level, ...] = ("L0", "L1", "L2")
 FurtherAttack = Literal["epsilon", "offline_lira", "rmia", "klom", "forgetting_quality"]
 ATTACKS: tuple[FurtherAttack, ...] = ("epsilon",)
 """What is attacked beside U-LiRA unless a study says otherwise: what costs next to nothing."""
+EVERYTHING = ""
+"""The pool of half splits: every development image that is not val."""
 POPULATION, POPULATION_SIZE = "population", 1000
 """The pool of test images, which no model was trained on, and how many of them (the first) it has at most."""
 TUNING_FIRST = 1_000_000

@@ -17,11 +17,11 @@ from harness.attacks import (
     smallest_detectable_effect,
     smallest_detectable_effect_per_example,
 )
-from harness.farm import Design, Farm
+from harness.farm import EVERYTHING, Design, Farm
 from harness.farm_deep_unlearn import half_split, held_out
-
-NO_POOL = ""
-"""The name under which half splits audit all images at once."""
+from harness.planner import Plan
+from harness.study import development_images
+from harness.unit import Kind
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,16 @@ class _Worlds:
     """Observations of the null world, each of which can be a false positive."""
 
 
+def powers_of(plan: Plan) -> dict[str, FarmPower]:
+    """Return the counts and the power of the study's farm by data set."""
+    study = plan.study
+    if study.farm is None:
+        return {}
+    treated = (unit for unit in plan.units.values() if unit.kind == Kind.SHADOW_UNLEARN)
+    methods = len({(unit.method.name, unit.config) for unit in treated})
+    return {dataset.label: farm_power(study.farm, methods, development_images(dataset)) for dataset in study.datasets}
+
+
 def farm_power(farm: Farm, methods: int, development: int) -> FarmPower:
     """Return the counts and the power of a farm that audits so many methods, the doing-nothing one included.
 
@@ -124,7 +134,7 @@ def _worlds(farm: Farm, development: int) -> _Worlds:
 def _sizes(farm: Farm, development: int) -> list[tuple[str, int, int]]:
     """Return name, images and size of a forget set of what is audited."""
     if farm.ref.design == "half_splits":
-        return [(NO_POOL, len(held_out(development)[0]), _forget_set(development))]
+        return [(EVERYTHING, len(held_out(development)[0]), _forget_set(development))]
     whole = farm.ref.design == "conditional"
     return [(pool.name, pool.size, pool.size if whole else pool.size // 2) for pool in farm.ref.pools]
 

@@ -3,5 +3,6 @@
 from harness.audit.differences import differences
 from harness.audit.farm import FarmAudit, attack_rows, audit_farm
 from harness.audit.further import FURTHER
+from harness.audit.utility import release_accuracy
 
-__all__ = ["FURTHER", "FarmAudit", "attack_rows", "audit_farm", "differences"]
+__all__ = ["FURTHER", "FarmAudit", "attack_rows", "audit_farm", "differences", "release_accuracy"]

@@ -7,37 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from harness.attacks import example_effects
+from harness.attacks import Effects, example_effects
+from harness.attacks.signal import Floats
 from harness.audit.levels import Worlds, against_never_in, against_retrain
 from harness.audit.releases import Audited
-
-EFFECTS = ("null", "example", "d", "se", "p_value", "flagged")
-SIGNALS = ("example", "world", "phi")
 
 Row = tuple[Any, ...]
 
 
-def effects_of(audited: Audited) -> Iterator[Row]:
-    """Yield EFFECTS of every image, against null O or, in a conditional farm, against null R."""
+def examples_of(audited: Audited) -> tuple[list[Row], list[Row]]:
+    """Return the effect of every image, and the signals of a few, as rows of `drawn.EFFECTS` and `drawn.WORLDS`.
+
+    The effects are against null O or, in a conditional farm, against null R. Shown are the images with the largest, the
+    median and the smallest one, model by model; worlds: U unlearned, O never in, R retrained.
+    """
     found = _worlds(audited)
     if found is None:
-        return
+        return [], []
     null, worlds = found
     effects = example_effects(*worlds)
+    return list(_effects(null, effects)), list(_signals(audited, effects.d))
+
+
+def _effects(null: str, effects: Effects) -> Iterator[Row]:
     columns = (effects.d, effects.se, effects.p_value)
     for example, (*numbers, flagged) in enumerate(zip(*columns, effects.flagged(), strict=True)):
         yield null, example, *(None if np.isnan(x) else float(x) for x in numbers), bool(flagged)
 
 
-def signals_of(audited: Audited) -> Iterator[Row]:
-    """Yield SIGNALS of the images with the largest, the median and the smallest effect, model by model.
-
-    Worlds: U unlearned, O never in, R retrained.
-    """
-    found = _worlds(audited)
-    if found is None:
-        return
-    d = example_effects(*found[1]).d
+def _signals(audited: Audited, d: Floats) -> Iterator[Row]:
     order = np.argsort(d, kind="stable")[: np.count_nonzero(~np.isnan(d))]  # NaN sorts last
     releases, retrained = audited.releases, audited.retrained
     worlds = [("U", releases.phi, releases.unlearned), ("O", releases.phi, releases.never_in)]

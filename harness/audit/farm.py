@@ -10,27 +10,21 @@ import numpy as np
 import polars as pl
 
 from harness.attacks import Result, holm
-from harness.audit.examples import EFFECTS, SIGNALS, effects_of, signals_of
+from harness.audit.examples import examples_of
 from harness.audit.further import further
-from harness.audit.growth import GROWTH, growth_of
+from harness.audit.growth import growth_of
 from harness.audit.levels import HEADLINE, Attack, by_levels
 from harness.audit.releases import Audited, audited_cells
 from harness.farm import Farm
 from harness.metrics import FPRS
+from harness.metrics.drawn import EFFECTS, GROWTH, ROC, WORLDS
 from harness.store import SCHEMAS, Store
 from harness.store.schemas import polars_schema
 from harness.unit import Unit
 
 ROC_FPRS = tuple(round(float(fpr), 6) for fpr in np.logspace(-3, 0, 16)[:-1])
+DRAWN = {"roc": ROC, "effects": EFFECTS, "worlds": WORLDS, "growth": GROWTH}
 _ABOUT = ("dataset", "architecture", "method", "config", "pool")
-_TYPES: Mapping[str, pl.DataType] = {
-    "example": pl.Int64(),
-    "n": pl.Int64(),
-    "flagged": pl.Boolean(),
-    "null": pl.String(),
-    "world": pl.String(),
-}
-"""Of the columns of a drawn frame that are no floating-point numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +49,17 @@ def attack_rows(units: Mapping[str, Unit], farm: Farm, study: str, store: Store)
 def audit_farm(units: Mapping[str, Unit], farm: Farm, study: str, store: Store) -> FarmAudit:
     """Return the same rows, and the frames of the report, in one pass over the signals."""
     attacks: list[tuple[tuple[str, ...], Attack]] = []
-    drawn: dict[str, list[tuple[Any, ...]]] = {"roc": [], "effects": [], "worlds": [], "growth": []}
+    drawn: dict[str, list[tuple[Any, ...]]] = {name: [] for name in DRAWN}
     for about, audited in _each(units, store):
         own = list(_all_attacks(audited, farm, tuple(dict.fromkeys((*FPRS, *ROC_FPRS)))))
         attacks += [(about, attack) for attack in own]
         drawn["roc"] += [(*about, *row) for row in _roc(own)]
-        for name, rows in (("effects", effects_of), ("worlds", signals_of), ("growth", growth_of)):
-            drawn[name] += [(*about, *row) for row in rows(audited)]
-    return FarmAudit(
-        _attacks(study, attacks),
-        _frame(drawn["roc"], ("null", "fpr", "tpr", "low", "high")),
-        _frame(drawn["effects"], EFFECTS),
-        _frame(drawn["worlds"], SIGNALS),
-        _frame(drawn["growth"], GROWTH),
-    )
+        effects, worlds = examples_of(audited)
+        drawn["effects"] += [(*about, *row) for row in effects]
+        drawn["worlds"] += [(*about, *row) for row in worlds]
+        drawn["growth"] += [(*about, *row) for row in growth_of(audited)]
+    frames = {name: pl.DataFrame(drawn[name], schema=schema, orient="row") for name, schema in DRAWN.items()}
+    return FarmAudit(_attacks(study, attacks), **frames)
 
 
 def _each(units: Mapping[str, Unit], store: Store) -> Iterator[tuple[tuple[str, ...], Audited]]:
@@ -95,14 +86,14 @@ def _flagged(result: Result, flags: tuple[str, ...]) -> Result:
 
 def _attacks(study: str, attacks: Iterable[tuple[tuple[str, ...], Attack]]) -> pl.DataFrame:
     """Return the rows of the table; p values are also adjusted for all rows of one null, level and metric (Holm)."""
-    known = {rate: f"tpr@{rate:g}" for rate in FPRS}
+    kept = {f"tpr@{rate:g}" for rate in FPRS}  # the other rates are those of the curves
     rows = [
         {"study": study, **dict(zip(_ABOUT, about, strict=True)), "scenario": f"audit:{about[-1]}"}
         | {"null": null, "level": level}
         | _columns(result)
         for about, (null, level, results) in attacks
         for result in results
-        if not result.metric.startswith("tpr@") or result.metric in known.values()
+        if not result.metric.startswith("tpr@") or result.metric in kept
     ]
     frame = pl.DataFrame(rows, schema=polars_schema("attacks"), orient="row")
     parts = frame.partition_by("null", "level", "metric", maintain_order=True)
@@ -126,8 +117,3 @@ def _roc(attacks: Iterable[Attack]) -> Iterator[tuple[Any, ...]]:
             name, _, rate = result.metric.partition("@")
             if name == "tpr" and float(rate) in ROC_FPRS:
                 yield null, float(rate), result.value, result.low, result.high
-
-
-def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pl.DataFrame:
-    schema = [(name, pl.String()) for name in _ABOUT] + [(name, _TYPES.get(name, pl.Float64())) for name in columns]
-    return pl.DataFrame(rows, schema=schema, orient="row")

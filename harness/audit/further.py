@@ -7,17 +7,18 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.attacks import (
     AttackError,
+    ModelInterval,
     Result,
+    audit,
     eps_cp,
     eps_gdp,
     eps_onerun,
     evaluate,
     forgetting_interval,
-    forgetting_quality,
+    forgetting_null,
     gaussian_kl_interval,
     klom_floor,
     klom_interval,
@@ -25,30 +26,32 @@ from harness.attacks import (
     rmia,
     ulira,
 )
+from harness.attacks.lira import LiraVariant
+from harness.attacks.signal import Bools, Floats
 from harness.audit.levels import HEADLINE, Attack, Worlds, against_never_in, against_retrain
 from harness.audit.releases import Audited
 
+LIRA_OFFLINE: tuple[LiraVariant, ...] = ("offline_1s", "offline_2s")
 GDP_DELTA = 1e-5
 GUESSED_SHARE = 0.25
 """Of the memberships in one release, those that the one-run bound guesses: the most telling scores."""
 
 
 def offline_lira(audited: Audited) -> Iterator[Attack]:
-    """Yield the AUC of LiRA with never-in releases alone, one-sided and two-sided, without the cluster of the target.
+    """Yield the AUC of LiRA with never-in releases alone, one-sided and two-sided.
 
     The scores are not refitted for the interval, which is then too narrow (flag `fixed_scores`).
     """
     worlds = against_never_in(audited.releases)
     if worlds is None:
         return
-    phi, u, o, cluster = worlds
-    for variant in ("offline_1s", "offline_2s"):
-        scores = np.full(phi.shape, np.nan)
-        for one in np.unique(cluster):
-            own = cluster == one
-            scores[own] = lira(phi[own], np.where(u | o, phi, np.nan)[~own], u[~own], variant=variant)
-        result, *_ = evaluate(np.where(u | o, scores, np.nan), u, o, cluster, fprs=())
-        yield "O", HEADLINE, [replace(result, metric=f"{variant}_auc")]
+    phi, u = _references(worlds)
+    for variant in LIRA_OFFLINE:
+
+        def score(own: Bools, variant: LiraVariant = variant) -> Floats:
+            return lira(phi[own], phi[~own], u[~own], variant=variant)
+
+        yield "O", HEADLINE, [_cluster_by_cluster(f"{variant}_auc", worlds, score)]
 
 
 def online_rmia(audited: Audited) -> Iterator[Attack]:
@@ -59,30 +62,46 @@ def online_rmia(audited: Audited) -> Iterator[Attack]:
     worlds, population = against_never_in(audited.releases), audited.releases.population
     if worlds is None or not population.shape[1]:
         return
+    phi, u = _references(worlds)
+
+    def score(own: Bools) -> Floats:
+        return rmia(phi[own], population[own], phi[~own], u[~own], population[~own])
+
+    yield "O", HEADLINE, [_cluster_by_cluster("rmia_auc", worlds, score)]
+
+
+def _references(worlds: Worlds) -> tuple[Floats, Bools]:
+    """Return phi [N, E], NaN where an image was retained, which makes the release no reference for it, and U [N, E]."""
+    phi, u, o, _ = worlds
+    return np.where(u | o, phi, np.nan), u
+
+
+def _cluster_by_cluster(metric: str, worlds: Worlds, score: Callable[[Bools], Floats]) -> Result:
+    """Return the AUC of scores that are made for the rows of one cluster at a time, from the other rows."""
     phi, u, o, cluster = worlds
-    phi, scores = np.where(u | o, phi, np.nan), np.full(phi.shape, np.nan)
+    scores = np.full(phi.shape, np.nan)
     for one in np.unique(cluster):
         own = cluster == one
-        scores[own] = rmia(phi[own], population[own], phi[~own], u[~own], population[~own])
+        scores[own] = score(own)
     result, *_ = evaluate(np.where(u | o, scores, np.nan), u, o, cluster, fprs=())
-    yield "O", HEADLINE, [replace(result, metric="rmia_auc")]
+    return replace(result, metric=metric)
 
 
 def epsilons(audited: Audited) -> Iterator[Attack]:
-    """Yield three epsilons from the scores of U-LiRA against null O; the bounds have no upper end."""
+    """Yield three epsilons from U-LiRA against null O; the bounds have no upper end."""
     worlds = against_never_in(audited.releases)
     if worlds is None:
         return
-    phi, u, o, cluster = worlds
-    scores = ulira(phi, u, o, cluster)
-    about, *_ = evaluate(scores, u, o, cluster, fprs=())
+    _, u, o, cluster = worlds
+    scores = ulira(*worlds)
+    headline, *_ = audit(*worlds, fprs=())
     yield (
         "O",
         HEADLINE,
         [
-            _lower_bound(about, "eps_cp", lambda: eps_cp(scores, u, o, cluster).epsilon),
-            _lower_bound(about, "eps_onerun", lambda: _one_run(scores, worlds)),
-            _restated(about),
+            _lower_bound(headline, "eps_cp", lambda: eps_cp(scores, u, o, cluster).epsilon),
+            _lower_bound(headline, "eps_onerun", lambda: _one_run(scores, worlds)),
+            _restated(headline),
         ],
     )
 
@@ -104,7 +123,7 @@ def _restated(about: Result) -> Result:
     return replace(about, metric="eps_gdp", value=value, low=low, high=high, se=None, null_floor=0.0, flags=flags)
 
 
-def _one_run(scores: NDArray[np.float64], worlds: Worlds) -> float:
+def _one_run(scores: Floats, worlds: Worlds) -> float:
     """Return the largest bound that the guesses within one release give, each at the level divided by their number.
 
     Guessed is where the score is further from 0 than three quarters of the scores of the other clusters, so that what
@@ -134,24 +153,28 @@ def klom(audited: Audited) -> Iterator[Attack]:
     yield "R", HEADLINE, [_klom(about, unlearned, retrained), _gaussian(about, unlearned, retrained)]
 
 
-def _klom(about: Result, unlearned: NDArray[np.float64], retrained: NDArray[np.float64]) -> Result:
+def _klom(about: Result, unlearned: Floats, retrained: Floats) -> Result:
     half = min(len(unlearned), len(retrained) // 2)
     try:
         excess = klom_interval(retrained, unlearned, edge="fix")
         floor = float(np.mean(klom_floor(retrained[: 2 * half], edge="fix")))
     except AttackError:
         return _without_value(about, "klom")
-    low, high = excess.low + floor, excess.high + floor
-    return replace(about, metric="klom", value=excess.value + floor, se=excess.se, low=low, high=high, null_floor=floor)
+    raised = ModelInterval(excess.value + floor, excess.se, excess.low + floor, excess.high + floor)
+    return _estimated(about, "klom", raised, floor)
 
 
-def _gaussian(about: Result, unlearned: NDArray[np.float64], retrained: NDArray[np.float64]) -> Result:
+def _gaussian(about: Result, unlearned: Floats, retrained: Floats) -> Result:
     try:
-        found = gaussian_kl_interval(retrained, unlearned)
+        return _estimated(about, "klom_gaussian", gaussian_kl_interval(retrained, unlearned), 0.0)
     except AttackError:
         return _without_value(about, "klom_gaussian")
-    low, high = found.low, found.high
-    return replace(about, metric="klom_gaussian", value=found.value, se=found.se, low=low, high=high, null_floor=0.0)
+
+
+def _estimated(about: Result, metric: str, found: ModelInterval, floor: float) -> Result:
+    return replace(
+        about, metric=metric, value=found.value, se=found.se, low=found.low, high=found.high, null_floor=floor
+    )
 
 
 def forgetting(audited: Audited) -> Iterator[Attack]:
@@ -160,31 +183,20 @@ def forgetting(audited: Audited) -> Iterator[Attack]:
     if found is None:
         return
     about, unlearned, retrained = found
+    yield "R", HEADLINE, [_forgetting(about, unlearned, retrained)]
+
+
+def _forgetting(about: Result, unlearned: Floats, retrained: Floats) -> Result:
     half = min(len(unlearned), len(retrained) // 2)
     try:
         interval = forgetting_interval(unlearned[:half], retrained[:half])
-        floor = forgetting_quality(unlearned, retrained[: 2 * half]).null
+        floor = forgetting_null(retrained[: 2 * half])
     except AttackError:
-        yield "R", HEADLINE, [_without_value(about, "forgetting_quality")]
-        return
-    yield (
-        "R",
-        HEADLINE,
-        [
-            replace(
-                about,
-                metric="forgetting_quality",
-                value=interval.value,
-                se=interval.se,
-                low=interval.low,
-                high=interval.high,
-                null_floor=floor,
-            )
-        ],
-    )
+        return _without_value(about, "forgetting_quality")
+    return _estimated(about, "forgetting_quality", interval, floor)
 
 
-def _two_worlds(audited: Audited) -> tuple[Result, NDArray[np.float64], NDArray[np.float64]] | None:
+def _two_worlds(audited: Audited) -> tuple[Result, Floats, Floats] | None:
     """Return a result without a value, and phi [K, E] of the unlearned and of the retrained models of each image.
 
     Every image keeps its first K rows in the order of the shadows, K being the smallest count over the images.
@@ -206,7 +218,7 @@ def _two_worlds(audited: Audited) -> tuple[Result, NDArray[np.float64], NDArray[
     return about, kept[0], kept[1]
 
 
-def _first_rows(phi: NDArray[np.float64], world: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _first_rows(phi: Floats, world: Bools) -> Floats:
     order = np.argsort(~world, axis=0, kind="stable")[: world.sum(axis=0).min()]
     return np.take_along_axis(phi, order, axis=0)
 

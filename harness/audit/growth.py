@@ -12,13 +12,12 @@ from harness.attacks import effect_of_auc, expected_auc, growth, smallest_detect
 from harness.audit.levels import against_never_in
 from harness.audit.releases import Audited
 
-GROWTH = ("null", "n", "value", "low", "high", "expected", "detectable")
 SMALLEST = 8
 """Rows; fewer leave too few observations in a world."""
 
 
 def growth_of(audited: Audited) -> Iterator[tuple[Any, ...]]:
-    """Yield GROWTH against null O on the first 8, 16, 32, ... rows, and on all of them.
+    """Yield rows of `drawn.GROWTH` against null O on the first 8, 16, 32, ... rows, and on all of them.
 
     `expected` is the AUC that N rows would show of the effect seen with all of them, `detectable` the smallest one that
     they tell from 0.5 with 80 % power, both by `harness.attacks.power`.

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.farm import POPULATION, TUNING_FIRST, Design, FarmRef, clusters
+from harness.farm import EVERYTHING, POPULATION, TUNING_FIRST, Design, FarmRef, clusters
 from harness.farm_deep_unlearn import draw_number
 from harness.frames import of_units
 from harness.store import Store
@@ -101,7 +101,7 @@ def _by_pool(cell: pl.DataFrame, ref: FarmRef) -> pl.DataFrame:
     cell = cell.join(kept.select("unit", pl.col("phi").alias("population")), on="unit", how="left")
     if ref.design != "half_splits":
         return cell.with_columns(draw=pl.lit(0)).sort("seed")
-    draw = pl.Series([draw_number(pool) if pool else 0 for pool in cell["pool"]], dtype=pl.Int64)
+    draw = pl.Series([0 if pool == EVERYTHING else draw_number(pool) for pool in cell["pool"]], dtype=pl.Int64)
     return cell.with_columns(draw=draw, pool=pl.lit(DRAWS)).sort("seed", "draw")
 
 

@@ -10,8 +10,6 @@ import click
 from harness.cli import options
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from harness.planner import Plan
     from harness.store import Store
 
@@ -57,7 +55,8 @@ def _show_power(plan: Plan, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from harness.cli.plan import farm_lines, powers_of
+    from harness.cli.farm import farm_lines
+    from harness.farm_power import powers_of
 
     found = powers_of(plan)
     document = {label: asdict(power) for label, power in found.items()}
@@ -89,6 +88,7 @@ def _show_differences(plan: Plan, store: Store, against: str, as_json: bool) -> 
 
 
 def _show_attacks(plan: Plan, store: Store, metric: str, as_json: bool) -> None:
+    from harness.audit import release_accuracy
     from harness.cli.text import columns
     from harness.errors import HarnessError, did_you_mean
     from harness.views import attacks
@@ -104,30 +104,18 @@ def _show_attacks(plan: Plan, store: Store, metric: str, as_json: bool) -> None:
     if chosen.is_empty():
         click.echo("no signals of the farm yet; run the study first")
         return
-    accuracy = _accuracy(plan, store)
+    accuracy = release_accuracy(plan.units, store)
     click.echo(columns([_row(row, accuracy) for row in chosen.iter_rows(named=True)], HEADER))
 
 
 HEADER = ["pool", "level", "null", "method", "value", "95 % interval", "no leak", "p adj.", "test acc", "K", "flags"]
-_RELEASES = ("dataset", "architecture", "method", "config", "scenario")
+_PLACE = ("dataset", "architecture", "method", "config", "pool")
 
 
-def _accuracy(plan: Plan, store: Store) -> dict[tuple[Any, ...], float]:
-    """Return the mean test accuracy of the releases: a method that ruins its models leaks nothing."""
-    import polars as pl
-
-    from harness.frames import of_units
-
-    metrics = of_units(store, "metrics", [unit.id for unit in plan.units.values() if unit.kind.of_farm])
-    own = metrics.filter(pl.col("part") == "test", pl.col("metric") == "accuracy", pl.col("kind") != "shadow")
-    means: pl.DataFrame = own.group_by(_RELEASES).agg(pl.col("value").mean())
-    return {row[:-1]: row[-1] for row in means.iter_rows()}
-
-
-def _row(row: Mapping[str, Any], accuracy: Mapping[tuple[Any, ...], float]) -> list[str]:
+def _row(row: Mapping[str, Any], accuracy: Mapping[Any, float]) -> list[str]:
     from harness.cli.screen import interval
 
-    utility = accuracy.get(tuple(row[column] for column in _RELEASES))
+    utility = accuracy.get(tuple(row[column] for column in _PLACE))
     return [
         row["pool"],
         row["level"],

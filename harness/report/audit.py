@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from harness.metrics import Definition, leaks
+from harness.report.data import PLACE, in_panels
 from harness.report.forest import Estimate, forest_panel
 from harness.report.meanings import Meanings
 from harness.report.roster import Competitor, Entry, Roster, competitors, printable
@@ -16,7 +17,6 @@ from harness.report.sheet import Panel
 HEADLINE = "auc"
 NULLS = {"O": "against images that were never in", "R": "against models retrained without them"}
 VERDICTS = ("found", "told apart", "not found", "not found, R in part", "not found, R not run", "not tried")
-_PLACE = ("dataset", "architecture")
 _SETTING = ("pool", "null", "level")
 
 
@@ -26,24 +26,25 @@ def defined(attacks: pl.DataFrame, meanings: Meanings) -> pl.DataFrame:
 
 
 def strongest(attacks: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of the strongest level of attacker tried in each place, pool and null."""
-    return attacks.filter(pl.col("level") == pl.col("level").max().over(*_PLACE, "pool", "null"))
+    """Return the rows of the strongest level of attacker tried in each place, pool and null, up to L2.
+
+    L3 also sees the model before unlearning, which leaks whatever the method does: it is in the table alone.
+    """
+    fair = attacks.filter(pl.col("level") <= "L2")
+    return fair.filter(pl.col("level") == pl.col("level").max().over(*PLACE, "pool", "null"))
 
 
 def audit_panels(attacks: pl.DataFrame, meanings: Meanings, roster: Roster) -> list[Panel]:
     """Return one panel of the AUC for each place, pool and null, at the strongest level."""
     rows = strongest(attacks.filter(pl.col("metric") == HEADLINE)).drop_nulls("value")
-    several_places = rows.select(_PLACE).n_unique() > 1
     panels = []
-    for own in rows.sort(*_PLACE, *_SETTING).partition_by(*_PLACE, *_SETTING, maintain_order=True):
+    for where, (pool, null, level), own in in_panels(rows.sort(*PLACE, *_SETTING), *_SETTING):
         found = {
             (row["method"], row["config"]): Estimate(row["value"], row["low"], row["high"])
             for row in own.iter_rows(named=True)
         }
-        first = own.row(0, named=True)
-        setting = f"{first['pool']}, null {first['null']}, {first['level']}"
-        where = f"{first['dataset']} {first['architecture']}, " if several_places else ""
-        panels.append(forest_panel(found, meanings[HEADLINE], roster, printable(where + setting), first["null_floor"]))
+        title = printable(f"{where}{pool}, null {null}, {level}")
+        panels.append(forest_panel(found, meanings[HEADLINE], roster, title, own["null_floor"][0]))
     return panels
 
 
@@ -101,7 +102,7 @@ def headline_meanings(attacks: pl.DataFrame, meanings: Meanings) -> dict[str, De
 def headline_estimates(attacks: pl.DataFrame) -> dict[str, dict[Competitor, Estimate]]:
     """Return the headline of each pool and null by competitor; nothing if more than one place was audited."""
     rows = _headline(attacks)
-    if rows.select(_PLACE).n_unique() != 1:
+    if rows.select(PLACE).n_unique() != 1:
         return {}
     found: dict[str, dict[Competitor, Estimate]] = {}
     for row in rows.iter_rows(named=True):

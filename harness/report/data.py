@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,24 +10,11 @@ from typing import Any
 import polars as pl
 
 from harness.metrics import CELL
+from harness.metrics.drawn import EFFECTS, GROWTH, ROC, WORLDS
 
 Cell = tuple[str, str, str]
 
-_WHOSE = ("dataset", "architecture", "method", "config", "pool")
-
-
-def _schema(text: Sequence[str], **others: Any) -> pl.Schema:
-    return pl.Schema(dict.fromkeys(text, pl.String) | others)
-
-
-def _numbers(*names: str) -> dict[str, Any]:
-    return dict.fromkeys(names, pl.Float64)
-
-
-ROC = _schema((*_WHOSE, "null"), **_numbers("fpr", "tpr", "low", "high"))
-EFFECTS = _schema((*_WHOSE, "null"), example=pl.Int64, **_numbers("d", "se", "p_value"), flagged=pl.Boolean)
-WORLDS = _schema(_WHOSE, example=pl.Int64, world=pl.String, phi=pl.Float64)
-GROWTH = _schema((*_WHOSE, "null"), n=pl.Int64, **_numbers("value", "low", "high", "expected", "detectable"))
+PLACE = ("dataset", "architecture")
 
 
 @dataclass(frozen=True)
@@ -35,9 +22,9 @@ class ReportData:
     """Everything that the page of one study shows.
 
     `trials` is the long frame of `harness.metrics.derive`, `definitions` that of `harness.metrics.frame`; the
-    others are the tables of the same name, cut to the study. Four come from its audit (columns: the schemas above):
+    others are the tables of the same name, cut to the study. Four come from its audit, see `harness.metrics.drawn`:
 
-    * `roc`: the curves of `harness.audit.roc_curves`.
+    * `roc`: the ROC of the headline attack.
     * `effects`: the effect size d = (mean_U - mean_null) / sd of phi of each example, by its position in
       the pool, with its standard error and p value; `flagged` by Benjamini-Hochberg at 5 % within a method, pool
       and null.
@@ -96,3 +83,14 @@ def merge_searches(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with every config `search:<id>` as `search`: rankings count them as one competitor."""
     searched = pl.when(pl.col("config").str.starts_with("search:"))
     return frame.with_columns(config=searched.then(pl.lit("search")).otherwise("config"))
+
+
+def in_panels(rows: pl.DataFrame, *setting: str) -> Iterator[tuple[str, tuple[str, ...], pl.DataFrame]]:
+    """Yield the rows of each place and setting in their order, with how the place is named and the setting's values.
+
+    The only place of a study needs no name.
+    """
+    several_places = rows.select(PLACE).n_unique() > 1
+    for own in rows.partition_by(*PLACE, *setting, maintain_order=True):
+        dataset, architecture, *values = own.select(*PLACE, *setting).row(0)
+        yield f"{dataset} {architecture}, " if several_places else "", tuple(values), own

@@ -12,6 +12,7 @@ import polars as pl
 
 from harness.attacks import smallest_detectable_effect_per_example
 from harness.report.audit import HEADLINE
+from harness.report.data import PLACE, in_panels
 from harness.report.palette import BAND, INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
 from harness.report.rows import axis
@@ -31,8 +32,7 @@ MANY = 300
 NARROWEST, WIDEST = 2.0, 8.0
 """How far the axis reaches to either side, in standard deviations: as far as most examples, between these."""
 
-_PLACE = ("dataset", "architecture")
-_POOL = (*_PLACE, "pool")
+_POOL = (*PLACE, "pool")
 
 Ends = tuple[float, float]
 
@@ -67,16 +67,13 @@ class Dot:
 def effect_panels(effects: pl.DataFrame, attacks: pl.DataFrame, roster: Roster) -> list[Panel]:
     """Return one panel for each place and pool with the effects (null O) of all methods that were audited there.
 
-    `effects` is a frame with the schema `harness.report.data.EFFECTS`, `attacks` the table of that name: its number of
-    shadows says which effects nobody could have found.
+    `effects` is a frame with the schema `harness.metrics.drawn.EFFECTS`, `attacks` the table of that name: its number
+    of shadows says which effects nobody could have found.
     """
     rows = effects.filter(pl.col("null") == "O").drop_nulls("d").sort(*_POOL, "method", "config", "example")
-    several_places = rows.select(_PLACE).n_unique() > 1
     reach = _reach(rows)
     panels = []
-    for own in rows.partition_by(_POOL, maintain_order=True):
-        dataset, architecture, pool = own.select(_POOL).row(0)
-        where = f"{dataset} {architecture}, " if several_places else ""
+    for where, (pool,), own in in_panels(rows, "pool"):
         found = [_effects(own, entry) for entry in roster.among(own)]
         if found:
             shadows = _shadows(attacks, own)

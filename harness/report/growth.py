@@ -9,6 +9,7 @@ from functools import partial
 
 import polars as pl
 
+from harness.report.data import PLACE, in_panels
 from harness.report.numbers import fixed, tick
 from harness.report.palette import BAND, INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
@@ -22,8 +23,7 @@ GUESSING = 0.5
 INK_OF_BANDS, FAINTEST = 0.45, 0.03
 """All bands together are about so opaque: where nothing is found they lie on each other."""
 
-_PLACE = ("dataset", "architecture")
-_PANEL = (*_PLACE, "pool", "null")
+_PANEL = (*PLACE, "pool", "null")
 
 Line = list[tuple[float, float]]
 
@@ -60,14 +60,11 @@ class Axes:
 def growth_panels(growth: pl.DataFrame, roster: Roster) -> list[Panel]:
     """Return one panel for each place, pool and null with the AUC of all methods against the number of shadows.
 
-    `growth` is a frame with the schema `harness.report.data.GROWTH`.
+    `growth` is a frame with the schema `harness.metrics.drawn.GROWTH`.
     """
     rows = growth.drop_nulls(["n", "value"]).filter(pl.col("n") > 0).sort(*_PANEL, "method", "config", "n")
-    several_places = rows.select(_PLACE).n_unique() > 1
     panels = []
-    for own in rows.partition_by(_PANEL, maintain_order=True):
-        dataset, architecture, pool, null = own.select(_PANEL).row(0)
-        where = f"{dataset} {architecture}, " if several_places else ""
+    for where, (pool, null), own in in_panels(rows, "pool", "null"):
         curves = [_curve(own, entry) for entry in roster.among(own)]
         if curves:
             panels.append(_panel(printable(f"AUC by shadows, {where}{pool}, null {null}"), curves, _unseen(own)))

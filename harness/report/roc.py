@@ -10,6 +10,7 @@ from functools import partial
 import polars as pl
 
 from harness.report.audit import HEADLINE
+from harness.report.data import PLACE, in_panels
 from harness.report.numbers import fixed, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
@@ -25,8 +26,7 @@ WIDTH, LEFT, RIGHT, TOP, HEIGHT = 430.0, 176.0, 396.0, 42.0, 236.0
 TEXT, LINE, FOOT = 11.0, 14.0, 38.0
 OPACITY = 0.09
 
-_PLACE = ("dataset", "architecture")
-_PANEL = (*_PLACE, "pool", "null")
+_PANEL = (*PLACE, "pool", "null")
 _CURVE = ("method", "config", *_PANEL)
 
 
@@ -78,14 +78,11 @@ def readable(roc: pl.DataFrame, attacks: pl.DataFrame) -> pl.DataFrame:
 def roc_panels(roc: pl.DataFrame, attacks: pl.DataFrame, roster: Roster) -> list[Panel]:
     """Return one panel for each place, pool and null with the curves of all methods that were audited there.
 
-    `roc` is the frame of `harness.audit.roc_curves`, `attacks` the table of that name.
+    `roc` is a frame with the schema `harness.metrics.drawn.ROC`, `attacks` the table of that name.
     """
     rows = readable(roc, attacks)
-    several_places = rows.select(_PLACE).n_unique() > 1
     panels = []
-    for own in rows.partition_by(_PANEL, maintain_order=True):
-        dataset, architecture, pool, null = own.select(_PANEL).row(0)
-        where = f"{dataset} {architecture}, " if several_places else ""
+    for where, (pool, null), own in in_panels(rows, "pool", "null"):
         curves = [_curve(own, entry) for entry in roster.among(own)]
         panels.append(_panel(printable(f"ROC, {where}{pool}, null {null}"), curves))
     return panels

@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 import polars as pl
 
+from harness.report.data import PLACE, in_panels
 from harness.report.numbers import fixed, several, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
@@ -26,8 +27,7 @@ WIDTH, HEIGHT = 430.0, 156.0
 TOP, BOTTOM, BETWEEN = 64.0, 128.0, 14.0
 TEXT, OPACITY = 11.0, 0.18
 
-_PLACE = ("dataset", "architecture")
-_POOL = (*_PLACE, "pool")
+_POOL = (*PLACE, "pool")
 _WHOSE = (*_POOL, "method", "config")
 _NAMES = {"U": "unlearned", "O": "never in", "R": "retrained"}
 
@@ -62,18 +62,16 @@ class Histograms:
 def world_panels(worlds: pl.DataFrame, effects: pl.DataFrame, roster: Roster) -> tuple[list[Panel], list[Entry]]:
     """Return a panel for each place, pool and method, and the methods that were left out, the last of the ranking.
 
-    `worlds` and `effects` are frames with the schemas of that name in `harness.report.data`. There are no more than
+    `worlds` and `effects` are frames with the schemas of that name in `harness.metrics.drawn`. There are no more than
     `MOST` panels, unless the first reference alone has more.
     """
     rows = worlds.drop_nulls("phi").filter(pl.col("world").is_in(list(_NAMES)))
     known = effects.filter(pl.col("null") == "O").select(*_WHOSE, "example", "d")
     rows = rows.join(known, on=[*_WHOSE, "example"], how="left").sort(*_WHOSE, "example", "world", "phi")
     shown, left_out = _shown(rows, roster)
-    several_places = rows.select(_PLACE).n_unique() > 1
     panels = []
-    for own in rows.partition_by(_POOL, maintain_order=True):
-        dataset, architecture, pool = own.select(_POOL).row(0)
-        setting = printable(f"{dataset} {architecture}, {pool}" if several_places else pool)
+    for where, (pool,), own in in_panels(rows, "pool"):
+        setting = printable(f"{where}{pool}")
         present = [entry for entry in roster.among(own) if entry in shown]
         panels += [_panel(Histograms(entry, setting, _examples(own, entry))) for entry in present]
     return panels, left_out

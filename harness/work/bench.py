@@ -19,7 +19,7 @@ from harness.contracts.parts import Part
 from harness.engine.data import DeviceData
 from harness.engine.models import build
 from harness.engine.split import Split, split, subset, train_and_val
-from harness.farm import FarmRef, Pool, PoolSpec, draw_pools
+from harness.farm import EVERYTHING, FarmRef, Pool, PoolSpec, draw_pools
 from harness.farm_deep_unlearn import held_out
 from harness.unit import DatasetRef, Unit
 from harness.work import official
@@ -27,8 +27,6 @@ from harness.work import official
 K = TypeVar("K")
 V = TypeVar("V")
 KEPT_DATASETS, KEPT_SPLITS, KEPT_ORIGINALS = 1, 8, 4
-EVERYTHING = ""
-"""The pool of half splits: every development image that is not val."""
 
 
 class Results(Protocol):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from tiny_farm import EFFECTS, Signals, commit, farm_of, plan_of, synthetic
 
-from harness.attacks import audit
+from harness.attacks import audit, eps_gdp
 from harness.audit import FURTHER, FarmAudit, attack_rows, audit_farm, differences
 from harness.audit.differences import NotAudited
 from harness.farm import POPULATION, FurtherAttack, is_tuning
@@ -68,6 +68,12 @@ def test_every_attack_sees_the_leak_and_nothing_where_nothing_is(everything: Far
     for metric in ("eps_cp", "eps_onerun", "eps_gdp"):
         found = values(everything.attacks, metric)
         assert found["original"]["low"] > 0.5 > found["ct"]["low"] + 0.3
+
+
+def test_the_restated_epsilon_has_the_interval_of_the_refitted_attack(everything: FarmAudit) -> None:
+    headline, restated = (values(everything.attacks, m, null="O", level="L2")["finetune"] for m in ("auc", "eps_gdp"))
+    for end in ("value", "low", "high"):
+        assert restated[end] == eps_gdp(headline[end], delta=1e-5)
 
 
 def test_distances_to_retrain_stand_above_their_floor_by_what_was_left(everything: FarmAudit) -> None:

@@ -18,9 +18,9 @@ from scipy.special import ndtr
 
 from harness.attacks import auc_standard_error, expected_auc
 from harness.metrics import derive, frame
+from harness.metrics.drawn import EFFECTS, GROWTH, WORLDS
 from harness.ranking import rank
 from harness.report import ReportData
-from harness.report.data import EFFECTS, GROWTH, WORLDS
 from harness.report.sheet import Panel
 from harness.store.schemas import polars_schema
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness.report import ReportData
 from harness.report.answer import audit_note
-from harness.report.audit import headline_estimates, headline_meanings, verdicts
+from harness.report.audit import headline_estimates, headline_meanings, strongest, verdicts
 from harness.report.audit_table import audit_table
 from harness.report.blocks import Table
 from harness.report.context import Context
@@ -150,3 +150,9 @@ def test_the_farm_is_described_and_what_is_missing_of_it(audit: ReportData, rost
     assert f"N = 24{NONE}32 shadows" in text
     assert "24 of 32 shadows are in of ct:" in text
     assert farm_notes(audit.attacks.clear(), roster) == []
+
+
+def test_who_sees_the_model_before_unlearning_does_not_stand_for_the_headline(audit: ReportData) -> None:
+    attacks = audit.attacks
+    both = pl.concat([attacks, attacks.filter(level="L2").with_columns(level=pl.lit("L3"), value=pl.lit(1.0))])
+    assert strongest(both).equals(strongest(attacks))
