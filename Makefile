@@ -35,7 +35,8 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q --instafail -m "ray and not slow"
 
 test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow

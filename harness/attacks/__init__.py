@@ -7,6 +7,7 @@ Importing costs numpy only; scipy, scikit-learn and xgboost are loaded by the fu
 """
 
 from harness.attacks.curves import OperatingPoint, auc, roc_points, tpr_at_fpr
+from harness.attacks.deep_unlearn import ulira_deep_unlearn
 from harness.attacks.design import check_pairs
 from harness.attacks.effects import Effects, example_effects, growth, normality
 from harness.attacks.epsilon import CpEpsilon, eps_cp, eps_gdp, eps_onerun, rate_design_effect
@@ -122,6 +123,7 @@ __all__ = [
     "tpr_at_fpr",
     "tune_offline_a",
     "ulira",
+    "ulira_deep_unlearn",
     "ulira_joint",
     "ulira_queries",
 ]

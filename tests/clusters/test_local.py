@@ -17,6 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 import tiny_study
 
+pytestmark = pytest.mark.ray
+
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 SCRIPT = CLUSTERS / "local" / "cluster.sh"
 

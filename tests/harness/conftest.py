@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root in which the tiny study ran to its end; nobody writes into it."""
+def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A root in which the tiny study ran to its end; nobody writes into it. All processes of the tests share one."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "finished" / "runs"
+    with FileLock(f"{root.parent}.lock"):
+        if not root.parent.exists():
+            _run_to_its_end(tiny, root)
+    return root
+
+
+def _run_to_its_end(study: Path, root: Path) -> None:
     import tiny_study
 
-    root = tmp_path_factory.mktemp("finished") / "runs"
-    answer = tiny_study.harness("run", tiny, "--root", root, "--local")
+    answer = tiny_study.harness("run", study, "--root", root, "--local")
     assert answer.code == 0, answer.err
-    return root
 
 
 @pytest.fixture
@@ -41,13 +51,12 @@ def own(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def declaring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a test declares as a method is forgotten when the test ends."""
-    from harness import registry
-    from harness.contracts.method import METHODS
+def declaring() -> Iterator[None]:
+    """Whatever a test declares is forgotten when the test ends."""
+    from tiny_registry import restored
 
-    registry.load()
-    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._specs))
+    with restored():
+        yield
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from harness.cli import COMMANDS
 
 PROJECT = Path(__file__).parents[2]
@@ -16,57 +14,51 @@ HEAVY = (
     *("sklearn", "scipy", "matplotlib", "pydantic", "numpy"),
 )
 CALL = """
-import sys
-sys.argv = ["harness", *{arguments}]
+import contextlib, io, sys
 from harness.cli import main
-try: main()
-except SystemExit: pass
+sys.argv = ["harness", *{arguments}]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()
 """
 
 
-def imported(code: str) -> set[str]:
-    """Return which heavy packages a fresh interpreter has imported after some code."""
-    tell = f"\nimport sys; print(*[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code + tell], capture_output=True, text=True, check=True)
-    return set(done.stdout.splitlines()[-1].split())
+def imported(*steps: str) -> list[set[str]]:
+    """Return which heavy packages a fresh interpreter has imported after each step of some code."""
+    tell = f"\nimport sys; print(*[name for name in {HEAVY} if name in sys.modules])\n"
+    code = "".join(step + tell for step in steps)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [set(line.split()) for line in done.stdout.splitlines()[-len(steps) :]]
 
 
 def test_the_walls_stand() -> None:
     lint = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([lint, "--no-cache"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run([lint], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["harness", "harness.cli", "harness.errors"])
-def test_importing_the_front_imports_nothing_heavy(name: str) -> None:
-    assert imported(f"import {name}") == set()
+def test_importing_the_front_imports_nothing_heavy() -> None:
+    assert imported("import harness", "import harness.errors", "import harness.cli") == [set()] * 3
 
 
-@pytest.mark.parametrize("name", ["harness.schedule", "harness.drive", "harness.study", "harness.work"])
-def test_the_engine_room_is_entered_without_ray_mlflow_and_what_only_some_units_need(name: str) -> None:
-    assert imported(f"import {name}").isdisjoint({"ray", "mlflow", "torchvision", "sklearn", "matplotlib"})
+def test_the_engine_room_is_entered_without_ray_mlflow_and_what_only_some_units_need() -> None:
+    rooms = ("harness.study", "harness.work", "harness.schedule", "harness.drive")
+    for room, found in zip(rooms, imported(*(f"import {room}" for room in rooms)), strict=True):
+        assert found.isdisjoint({"ray", "mlflow", "torchvision", "sklearn", "matplotlib"}), room
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [[], ["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)],
-    ids=lambda arguments: " ".join(arguments) or "nothing",
-)
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    assert imported(CALL.format(arguments=arguments)) == set()
+def test_help_imports_nothing_heavy() -> None:
+    calls = [[], ["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+    for call, found in zip(calls, imported(*(CALL.format(arguments=call) for call in calls)), strict=True):
+        assert found == set(), call
 
 
-def test_status_needs_no_torch(finished: Path) -> None:
-    found = imported(CALL.format(arguments=["status", "--root", str(finished)]))
-    assert found.isdisjoint({"torch", "ray", "mlflow", "sklearn", "scipy", "matplotlib"})
-
-
-def test_querying_needs_no_torch(finished: Path) -> None:
-    code = (
+def test_status_and_queries_need_no_torch(finished: Path) -> None:
+    status = CALL.format(arguments=["status", "--root", str(finished)])
+    query = (
         "from harness.store import Store, query\n"
         f"assert len(query(Store.open({str(finished)!r}), 'select unit from units')) == 48"
     )
-    assert imported(code).isdisjoint({"torch", "ray", "mlflow", "sklearn", "scipy", "matplotlib"})
+    for found in imported(status, query):
+        assert found.isdisjoint({"torch", "ray", "mlflow", "sklearn", "scipy", "matplotlib"})
 
 
 def test_ray_and_mlflow_are_known_to_one_room_each() -> None:

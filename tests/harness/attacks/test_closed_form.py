@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from closed_form import effects, expected_auc
 
 from harness.attacks.evaluate import Result, audit
-from harness.attacks.power import effective_effect
 from harness.attacks.ulira import stack_retrains
 
 Draw = Callable[..., Any]
@@ -37,12 +36,8 @@ class Farm:
     def retrains(self) -> np.ndarray:
         return self.releases(0.0) - self.noise + self.other_noise
 
-    def effects(self, rho: float) -> np.ndarray:
-        m, own = POOL / 2, np.diag(self.gram)
-        others = (self.gram[AUDITED:] ** 2).sum(0)
-        audited = (self.gram[:AUDITED] ** 2).sum(0) - own**2
-        sigma = np.sqrt((others + rho**2 * audited) / (4 * m**2) + TAU**2 * own)
-        return np.asarray(rho * own / m / sigma)
+    def expected(self, rho: float) -> float:
+        return expected_auc(effects(self.gram, np.arange(AUDITED), rho, TAU), SHADOWS)
 
     def attack(self, rho: float) -> Result:
         u = self.members[:, :AUDITED]
@@ -58,15 +53,9 @@ def farm(pairs: Draw) -> Farm:
     return Farm(members, cluster, x @ x[:AUDITED].T, noise[0], noise[1])
 
 
-def expected_auc(effects: np.ndarray) -> float:
-    """Pooled AUC of likelihood ratios distributed as N(+-d^2/2, d^2), with d for estimated means."""
-    d = np.array([effective_effect(abs(e), SHADOWS) for e in effects])
-    return float(ndtr(np.sqrt(d[:, None] ** 2 + d[None] ** 2) / 2).mean())
-
-
 @pytest.mark.parametrize("rho", [1.0, 0.5, 0.0, -0.5])
 def test_auc_is_the_predicted_one(farm: Farm, rho: float) -> None:
-    result, expected = farm.attack(rho), expected_auc(farm.effects(rho))
+    result, expected = farm.attack(rho), farm.expected(rho)
     assert abs(result.value - expected) < 4 * result.se
     assert result.se < 0.025
     assert result.low < expected < result.high

@@ -13,6 +13,8 @@ import pytest
 
 from harness.schedule import Cluster, NoRay, Session, connect
 
+pytestmark = pytest.mark.ray
+
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -20,7 +22,7 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -12,6 +12,8 @@ import pytest
 from harness.store import Store
 from harness.unit import Kind, Unit
 
+pytestmark = pytest.mark.ray
+
 Run = Callable[..., Any]
 MakeUnits = Callable[..., list[Unit]]
 

@@ -18,6 +18,8 @@ from harness.interrupt import draining
 from harness.store import Store
 from harness.unit import Kind, Unit
 
+pytestmark = pytest.mark.ray
+
 PROGRAM = """
 import json, sys
 from harness import registry

@@ -13,6 +13,8 @@ from harness.schedule import RootNotShared, Session, probe_root
 from harness.store import Store
 from harness.unit import Kind, Unit
 
+pytestmark = pytest.mark.ray
+
 Run = Callable[..., Any]
 MakeUnits = Callable[..., list[Unit]]
 

@@ -21,6 +21,8 @@ from harness.store import SCHEMAS, Store
 from harness.unit import Kind, Unit
 from harness.work import Workbench, official
 
+pytestmark = pytest.mark.ray
+
 Run = Callable[..., Any]
 MakeUnits = Callable[..., list[Unit]]
 

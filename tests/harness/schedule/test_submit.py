@@ -26,8 +26,10 @@ from harness.schedule import NoRay, submit
 from harness.schedule.submit import STOPPED, InvalidJob, Job, JobFailed, follow, parcel, shared_root
 from harness.store import Store
 
+pytestmark = pytest.mark.ray
+
 BIN = Path(sys.executable).parent
-START_SECONDS, END_SECONDS = 180, 180  # of a busy machine
+START_SECONDS, END_SECONDS = 600, 600  # of a busy machine
 PLUGIN = '''
 import harness
 from harness.contracts import RETAIN, method

@@ -91,7 +91,7 @@ def ui(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     assert process.stdout
     yield Ui(process, process.stdout.readline(), root)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
 
 
 def test_a_server_that_is_down_is_one_line(make_root: Any) -> None:
@@ -161,7 +161,7 @@ def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
     ]
     shown = ["--dump-dom"], [f"--screenshot={tmp_path}/runs.png"]
     for what in shown:
-        done = subprocess.run([str(CHROMIUM), *options, *what, ui.page], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([str(CHROMIUM), *options, *what, ui.page], capture_output=True, text=True, timeout=600)
         if what == shown[0]:
             text = re.sub(r"<[^>]+>", " ", done.stdout)
     names = [name for name in ("rank.overall", "retention_deviation", "indiscernibility_val") if name in text]
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_the_interface_which_was_silent_reached_nobody_and_needed_no
     with urllib.request.urlopen(f"{ui.url}/health") as answer:
         assert answer.status == 200
     ui.process.send_signal(signal.SIGINT)
-    out, err = ui.process.communicate(timeout=60)
+    out, err = ui.process.communicate(timeout=600)
     assert (ui.process.returncode, out, err) == (0, "", "")
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{ui.url}/health")
