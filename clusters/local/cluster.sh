@@ -14,6 +14,7 @@ dashboard=${CLUSTER_DASHBOARD_PORT:-8465}
 cpus=${CLUSTER_CPUS:-$(getconf _NPROCESSORS_ONLN)}
 address=http://127.0.0.1:$dashboard
 environment=$(dirname "$0")/../../.venv/bin
+patience=$(dirname "$0")/../../harness/schedule/patience.py
 case $folder in /*) ;; *) folder=$PWD/$folder ;; esac
 
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token"
@@ -32,10 +33,11 @@ start_node() {
     name=$1
     shift
     # Two nodes in one folder would unpack a job's files over each other while it runs.
-    setsid ray start --block --disable-usage-stats --temp-dir "$(cat "$folder/scratch")/$name" \
+    # `ray start`, but Ray's own processes may take their time to start, and no module beside the file is imported.
+    setsid python -P "$patience" start --block --disable-usage-stats --temp-dir "$(cat "$folder/scratch")/$name" \
         --dashboard-agent-listen-port 0 "$@" </dev/null >"$folder/$name.log" 2>&1 &
     echo $! >"$folder/$name.pid"
-    for _ in $(seq 120); do
+    for _ in $(seq 600); do
         sleep 1
         if grep -q 'Ray runtime started' "$folder/$name.log"; then return; fi
         if ! alive "$name"; then break; fi

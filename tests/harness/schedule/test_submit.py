@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ import tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.schedule import NoRay, submit
+from harness.schedule import NoRay, patience, submit
+from harness.schedule.patience import free_ports
 from harness.schedule.submit import STOPPED, InvalidJob, Job, JobFailed, follow, parcel, shared_root
 from harness.store import Store
 
@@ -41,12 +41,6 @@ class Broken:
     def unlearn(self, model, data, run):
         raise RuntimeError(f"{harness.__file__} {__file__}")
 '''
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -76,14 +70,24 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    token, dashboard = "ab" * 32, _free_port()
+    token, (port, dashboard, clients) = "ab" * 32, free_ports(3)
     environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         log = Path(folder, "log")
-        command = [BIN / "ray", "start", "--head", "--block", "--disable-usage-stats", "--temp-dir", folder]
-        ports = {"--port": _free_port(), "--dashboard-port": dashboard, "--ray-client-server-port": _free_port()}
+        command = [
+            BIN / "python",
+            "-P",
+            patience.__file__,
+            "start",
+            "--head",
+            "--block",
+            "--disable-usage-stats",
+            "--temp-dir",
+            folder,
+        ]
+        ports = {"--port": port, "--dashboard-port": dashboard, "--ray-client-server-port": clients}
         ports |= {"--dashboard-agent-listen-port": 0, "--num-cpus": 1}
         with log.open("wb") as output:
             process = subprocess.Popen(
