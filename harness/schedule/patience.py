@@ -70,7 +70,8 @@ def free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    from ray.scripts.scripts import main
+    from ray.scripts import scripts
 
+    command_line: Any = scripts.main
     with patient_start():
-        main()
+        command_line()

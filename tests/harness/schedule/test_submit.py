@@ -76,17 +76,8 @@ def head() -> Iterator[Head]:
     path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         log = Path(folder, "log")
-        command = [
-            BIN / "python",
-            "-P",
-            patience.__file__,
-            "start",
-            "--head",
-            "--block",
-            "--disable-usage-stats",
-            "--temp-dir",
-            folder,
-        ]
+        ray = [BIN / "python", "-P", patience.__file__]
+        command = [*ray, "start", "--head", "--block", "--disable-usage-stats", "--temp-dir", folder]
         ports = {"--port": port, "--dashboard-port": dashboard, "--ray-client-server-port": clients}
         ports |= {"--dashboard-agent-listen-port": 0, "--num-cpus": 1}
         with log.open("wb") as output:
