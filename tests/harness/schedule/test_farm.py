@@ -53,6 +53,7 @@ def test_a_dead_worker_costs_its_own_unit(run: Run, make_units: MakeUnits, store
     assert deaths["exception"].to_list() == ["WorkerDied"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("notes")
 def test_what_dies_three_times_is_a_failure_and_the_farm_goes_on(run: Run, make_units: MakeUnits, store: Store) -> None:
     units = [unit for unit in farm_of(make_units, "dies_always", "obedient") if unit.seed < 2]

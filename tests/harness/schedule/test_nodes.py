@@ -28,6 +28,7 @@ def node(cluster: Any, session: Session) -> Iterator[Any]:
         cluster.remove_node(added)
 
 
+@pytest.mark.slow
 def test_a_root_that_a_node_does_not_see_is_refused(
     cluster: Any, session: Session, node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +44,7 @@ def test_a_root_that_a_node_does_not_see_is_refused(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_loses_no_unit(
     cluster: Any, node: Any, run: Run, make_units: MakeUnits, store: Store, notes: Path
 ) -> None:
@@ -64,11 +66,12 @@ def test_a_node_that_is_lost_loses_no_unit(
     assert set(again["attempt"]) == {2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("resources", "fit"),
     [
         ({"cpu": 0.5, "gpu": 1}, 4),
-        pytest.param({"cpu": 0.1, "gpu": 0.25}, 16, marks=pytest.mark.slow),  # that many processes start
+        ({"cpu": 0.1, "gpu": 0.25}, 16),
     ],
 )
 def test_four_gpus_hold_so_many_units_and_not_one_more(

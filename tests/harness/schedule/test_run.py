@@ -119,6 +119,7 @@ def _traces() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("harness-*.trace"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", UNRULY)
 def test_every_end_is_a_row(misbehaved: dict[str, Any], method: str) -> None:
     unit, store = _named(misbehaved["units"], method), misbehaved["store"]
@@ -135,6 +136,7 @@ def test_every_end_is_a_row(misbehaved: dict[str, Any], method: str) -> None:
     assert all("\n" not in message for message in failures["message"])
 
 
+@pytest.mark.slow
 def test_what_needs_a_failed_unit_is_not_tried_and_the_rest_is_done(misbehaved: dict[str, Any]) -> None:
     told, ended = misbehaved["told"].status, misbehaved["store"].committed()
     assert {unit.id for unit in misbehaved["units"]} == told.keys()
@@ -143,15 +145,18 @@ def test_what_needs_a_failed_unit_is_not_tried_and_the_rest_is_done(misbehaved: 
     assert len(list(misbehaved["notes"].glob("obedient-*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_hang_and_a_bug_are_final(misbehaved: dict[str, Any]) -> None:
     for method in ("hangs", "raises"):
         assert len(list(misbehaved["notes"].glob(f"{method}-*"))) == 1
 
 
+@pytest.mark.slow
 def test_ray_says_nothing_of_the_deaths(misbehaved: dict[str, Any]) -> None:
     assert misbehaved["printed"] == ""
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(misbehaved: dict[str, Any]) -> None:
     assert not misbehaved["traces"]
     files = [path for path in Path(misbehaved["store"].uri).rglob("*") if path.is_file()]
