@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tiny_registry import restored
 from torch import nn
 
 from harness import drive
-from harness.attacks import VARIANCES, auc, audit, lira
+from harness.attacks import VARIANCES, auc, audit, holm, lira
 from harness.audit import attack_rows
 from harness.audit.releases import Audited, audited_cells
 from harness.audit.utility import release_accuracy
@@ -31,8 +32,8 @@ pytestmark = pytest.mark.slow
 
 SHADOWS, SIZE = 32, 100
 RECIPE = "{epochs: 60, batch_size: 64, lr: 0.1}"
-FINETUNE, LONGER = "lr=0.05,batch_size=64,epochs=5", "lr=0.05,batch_size=64,epochs=20"
-SIGMAS = (0.0, 0.1, 0.3, 1.0)
+FINETUNE, LONGER = (f"batch_size=64,epochs={epochs},lr=0.05" for epochs in (5, 20))
+SIGMAS = (0.0, 0.3, 1.0, 5.0)
 METHODS = (
     "{finetune: {lr: 0.05, batch_size: 64, epochs: 5}}",
     "{finetune: {lr: 0.05, batch_size: 64, epochs: 20}}",
@@ -138,15 +139,16 @@ def test_doing_nothing_leaves_the_canaries_open(matrix: Matrix) -> None:
     assert fitted_on_shadows.equals(on_releases)  # what nothing was done to is its own shadow
 
 
-@pytest.mark.parametrize("pool", ["canary", "clean"])
-@pytest.mark.parametrize("variance", VARIANCES)
-def test_a_retrain_is_never_accused(matrix: Matrix, pool: str, variance: Any) -> None:
-    """Whatever estimates the variances, and however many shadows there are."""
-    releases = matrix.releases["retrain", "default", pool].releases
-    for count in (8, 16, SHADOWS):
+def test_a_retrain_is_never_accused(matrix: Matrix) -> None:
+    """Whatever estimates the variances, and however many shadows there are; of 30 intervals of 95 %, one may err."""
+    found = []
+    for pool, variance, count in product(["canary", "clean"], VARIANCES, [8, 16, SHADOWS]):
+        releases = matrix.releases["retrain", "default", pool].releases
         some = releases.only(releases.shadow < count)
-        found = audit(some.phi, some.unlearned, some.never_in, some.cluster, variance=variance)[0]
-        assert found.low < 0.5 < found.high, count
+        result = audit(some.phi, some.unlearned, some.never_in, some.cluster, variance=variance)[0]
+        assert count < SHADOWS or result.low < 0.5 < result.high
+        found.append(result.p_value)
+    assert min(holm(found)) > 0.05
 
 
 def test_training_on_longer_leaks_less(matrix: Matrix) -> None:
@@ -164,7 +166,7 @@ def test_with_membership_drawn_anew_nothing_is_found(matrix: Matrix) -> None:
 
 def test_a_constant_leaks_nothing_is_no_retrain_and_is_worth_nothing(matrix: Matrix) -> None:
     assert matrix.row("constant")["value"] == 0.5
-    assert matrix.row("constant", null="R")["low"] > 0.95
+    assert matrix.row("constant", null="R")["value"] > 0.95
     assert (
         matrix.accuracy["constant", "default", "canary"] < 0.2 < 0.85 < matrix.accuracy["original", "default", "canary"]
     )
@@ -174,7 +176,7 @@ def test_noise_takes_the_leak_from_all_to_nothing(matrix: Matrix) -> None:
     leaks = [matrix.row("noise", config=f"sigma={sigma:g}") for sigma in SIGMAS]
     assert leaks[0]["value"] == matrix.row("original")["value"]
     assert [leak["value"] for leak in leaks] == sorted((leak["value"] for leak in leaks), reverse=True)
-    assert leaks[-1]["low"] < 0.6
+    assert leaks[-1]["low"] < 0.5 < leaks[-1]["high"]
 
 
 def test_scores_of_what_was_fitted_accuse_a_retrain(matrix: Matrix) -> None:
