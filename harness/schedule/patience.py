@@ -45,13 +45,12 @@ def patient_start(seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
                 time.sleep(_PAUSE_SECONDS)
 
     def start_with_ports(*arguments: Any, **options: Any) -> Any:
-        found = inspect.signature(start).bind_partial(*arguments, **options).arguments
-        unset = [name for name in _AGENT_PORTS if not found.get(name)]
-        ports = dict(zip(unset, free_ports(len(unset)), strict=True))
+        told = inspect.signature(start).bind_partial(*arguments, **options).arguments
+        unset = [name for name in _AGENT_PORTS if not options.get(name)]
+        options |= dict(zip(unset, free_ports(len(unset)), strict=True))
         for name in _AGENT_PORTS:
-            port = ports.get(name, found.get(name))
-            Path(found["session_dir"], f"{name}_{found['node_id']}").write_text(str(port))
-        return start(*arguments, **(options | ports))
+            Path(told["session_dir"], f"{name}_{told['node_id']}").write_text(str(options[name]))
+        return start(*arguments, **options)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(services, "get_node", wait))
