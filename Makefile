@@ -35,7 +35,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -q --instafail -m "ray and not slow"
 
 test-slow: $(STAMP)

@@ -56,7 +56,7 @@ def begun(root: Path, plan: Plan) -> dict[str, tuple[datetime, int]]:
 
 
 @pytest.mark.usefixtures("without_mlflow")  # in this process; the killed ones have it
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_study_that_was_killed_has_the_tables_of_one_that_was_not(study: Path, kills: int, tmp_path: Path) -> None:
     plan = make_plan(load_study(study))
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
@@ -76,7 +76,7 @@ def test_a_study_that_was_killed_has_the_tables_of_one_that_was_not(study: Path,
         known = now
     assert seen == set(plan.units)
 
-    last = tiny_study.script("run", study, "--root", killed, "--local")
+    last = tiny_study.harness("run", study, "--root", killed, "--local")
     assert last.code == 0, last.err
     assert begun(killed, plan) == known
     assert {attempt for _, attempt in known.values()} == {1}
