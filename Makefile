@@ -36,7 +36,7 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -q --instafail -m "ray and not slow"
+	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/harness/schedule tests/clusters
 
 test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow
