@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import drive
 from harness.farm import Farm, membership
 from harness.planner import Plan, make_plan
 from harness.store import Store
@@ -53,6 +54,13 @@ def plan_of(
 def farm_of(plan: Plan) -> Farm:
     assert plan.study.farm is not None
     return plan.study.farm
+
+
+def run(plan: Plan, root: Path) -> Store:
+    """Run every unit of a study in this process, rebuild no view, and return the store."""
+    summary = drive.run(plan.study, str(root), where=drive.Where(device="cpu"), views=lambda plan, store: None)
+    assert summary.complete
+    return Store.open(str(root))
 
 
 def synthetic(plan: Plan, effects: Mapping[str, float] = EFFECTS, seed: int = 0) -> dict[tuple[str, str], Signal]:

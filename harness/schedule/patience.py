@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 PATIENCE_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
+_REGISTERING = "RAY_agent_register_timeout_ms"
 _AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
@@ -52,11 +52,15 @@ def patient_start(seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
             Path(told["session_dir"], f"{name}_{told['node_id']}").write_text(str(options[name]))
         return start(*arguments, **options)
 
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(services, "get_node", wait))
-        stack.enter_context(patch.object(services, "start_raylet", start_with_ports))
-        stack.enter_context(patch.dict(os.environ, {"RAY_agent_register_timeout_ms": f"{1000 * seconds:.0f}"}))
+    known = _REGISTERING in os.environ  # what a user says wins
+    os.environ.setdefault(_REGISTERING, f"{1000 * seconds:.0f}")
+    services.get_node, services.start_raylet = wait, start_with_ports
+    try:
         yield
+    finally:
+        services.get_node, services.start_raylet = ask, start
+        if not known:
+            del os.environ[_REGISTERING]
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,14 +8,13 @@ import closed_form
 import numpy as np
 import polars as pl
 import pytest
+import tiny_farm
 from polars.testing import assert_frame_equal
 from tiny_farm import farm_of, plan_of
 
-from harness import drive
 from harness.audit import attack_rows
 from harness.farm import draw_pools
 from harness.planner import Plan
-from harness.store import Store
 
 SHADOWS = 64
 RHOS = (1.0, 0.5, 0.2, 0.0, -0.5)
@@ -39,9 +38,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
 
 @pytest.fixture(scope="module")
 def table(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    root = str(tmp_path_factory.mktemp("root"))
-    assert drive.run(plan.study, root, where=drive.Where(device="cpu"), views=lambda plan, store: None).complete
-    return attack_rows(plan.units, farm_of(plan), "closed", Store.open(root))
+    store = tiny_farm.run(plan, tmp_path_factory.mktemp("root"))
+    return attack_rows(plan.units, farm_of(plan), "closed", store)
 
 
 def expected(plan: Plan, rho: float) -> float:

@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import tiny_farm
 import torch
 from tiny_farm import farm_of, plan_of
 from tiny_registry import restored
 from torch import nn
 
-from harness import drive
 from harness.attacks import VARIANCES, auc, audit, holm, lira
 from harness.audit import attack_rows
 from harness.audit.releases import Audited, audited_cells
 from harness.audit.utility import release_accuracy
 from harness.contracts import DATASETS, RETAIN, Images, Run, View, architecture, dataset, method, ranges
 from harness.planner import Plan
-from harness.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -106,9 +105,7 @@ class Matrix:
 
 
 def run(plan: Plan, root: Path) -> Matrix:
-    device = drive.Where(device="cpu")
-    assert drive.run(plan.study, str(root), where=device, views=lambda plan, store: None).complete
-    store = Store.open(str(root))
+    store = tiny_farm.run(plan, root)
     releases = {audited.key: audited for _, cell in audited_cells(plan.units, store) for audited in cell}
     accuracy = {place[2:]: value for place, value in release_accuracy(plan.units, store).items()}
     return Matrix(attack_rows(plan.units, farm_of(plan), "matrix", store), releases, accuracy)

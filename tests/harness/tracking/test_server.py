@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import sync as sync_command
+from harness.schedule.patience import free_ports
 from harness.tracking import NoSuchStudy, TrackingUnavailable, serve, sync
 from harness.tracking.address import Address
 
@@ -48,12 +49,6 @@ try:
 finally:
     print(*sorted({"torch", "ray"} & set(sys.modules)), file=sys.stderr, end="")
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(*args: object) -> subprocess.Popen[str]:
@@ -87,7 +82,7 @@ class Ui:
 def ui(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """The interface of a root that MLflow has never seen."""
     root = type(toy)(tmp_path_factory.mktemp("ui") / "runs", seeds=(0, 1)).commit()
-    process = start("ui", "--root", root.path, "--port", free_port())
+    process = start("ui", "--root", root.path, "--port", free_ports(1)[0])
     assert process.stdout
     yield Ui(process, process.stdout.readline(), root)
     process.terminate()
@@ -96,7 +91,7 @@ def ui(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 
 def test_a_server_that_is_down_is_one_line(make_root: Any) -> None:
     root = make_root(seeds=(0,)).commit()
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(TrackingUnavailable, match=rf"MLflow at {url}: .*`harness sync STUDY` fills it in") as caught:
         sync(root.document, root.store, tracking_uri=url)
     assert "\n" not in str(caught.value)
