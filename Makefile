@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo picture test test-slow bench lint clean
+.PHONY: help install demo picture test test-slow cluster bench lint clean
 
 help:
 	@echo "make demo        install into .venv, run the digits study, print the ranking"
 	@echo "make test        lint, types, walls and the whole test suite"
-	@echo "make test-slow   what takes minutes more"
+	@echo "make cluster     jobs, Ctrl-C, deaths and several nodes on real Ray, minutes more"
+	@echo "make test-slow   all that takes minutes more"
 	@echo "make bench       speed and memory of the attacks, beside a plain loop; fails where a limit is missed"
 	@echo "make picture     draw the picture of the README from the demo's results"
 	@echo "make clean       remove .venv and caches (results in runs/ stay)"
@@ -37,6 +38,9 @@ lint: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/harness/schedule tests/clusters
+
+cluster: $(STAMP)
+	$(BIN)/python -m pytest -q --instafail -m "ray and slow" tests/harness/schedule tests/clusters
 
 test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow

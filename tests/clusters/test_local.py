@@ -17,8 +17,6 @@ from urllib.request import Request, urlopen
 import pytest
 import tiny_study
 
-pytestmark = pytest.mark.ray
-
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 SCRIPT = CLUSTERS / "local" / "cluster.sh"
 
@@ -78,6 +76,7 @@ def _listening(port: int) -> set[str]:
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_two_nodes_behind_a_token(up: str, folder: Path, dashboard: int) -> None:
     token = folder / "token"
@@ -91,6 +90,7 @@ def test_two_nodes_behind_a_token(up: str, folder: Path, dashboard: int) -> None
     assert _listening(dashboard) == {"0100007F"}, "127.0.0.1 and nothing else"
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_up_again_starts_nothing(up: str, cluster: Cluster, folder: Path) -> None:
     before = {path.name: path.read_text() for path in folder.glob("*.pid")}
@@ -98,6 +98,7 @@ def test_up_again_starts_nothing(up: str, cluster: Cluster, folder: Path) -> Non
     assert {path.name: path.read_text() for path in folder.glob("*.pid")} == before
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_what_it_prints_submits_a_study(up: str, folder: Path) -> None:
     _, export, submit = up.splitlines()
@@ -110,6 +111,7 @@ def test_what_it_prints_submits_a_study(up: str, folder: Path) -> None:
     assert len(tiny_study.committed(folder / "runs")) == 1
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_down_leaves_results_and_nothing_else(up: str, cluster: Cluster, folder: Path) -> None:
     scratch = (folder / "scratch").read_text().strip()

@@ -13,8 +13,6 @@ import pytest
 
 from harness.schedule import Cluster, NoRay, Session, connect
 
-pytestmark = pytest.mark.ray
-
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -31,24 +29,30 @@ def test_importing_the_room_imports_no_ray() -> None:
     assert _python("import sys, harness.schedule; sys.exit('ray' in sys.modules)").returncode == 0
 
 
+@pytest.mark.ray
 def test_a_session_knows_its_nodes(session: Session) -> None:
     (head,) = session.nodes()
     assert (head.cpus, head.gpus) == (2, 4)
     assert socket.gethostname() in head.name
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "nonsense", "ray://127.0.0.1:10001"])
 def test_what_is_no_ray_is_named_in_one_line(address: str) -> None:
     with pytest.raises(NoRay, match=rf"^no Ray at {address}: [^\n]+$"), connect(Cluster(address)):
         pytest.fail("connected")
 
 
+@pytest.mark.ray
 def test_ray_that_is_in_use_already_is_named_in_one_line(session: Session) -> None:
     with pytest.raises(NoRay, match=r"^no Ray at local: this process uses another one[^\n]+$"), connect(Cluster()):
         pytest.fail("connected")
     assert session.nodes(), "and goes on to"
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_wrong_token_is_named_in_one_line(cluster: Any, tmp_path: Path) -> None:
     log = tmp_path / "ray.log"
     done = _python(

@@ -25,6 +25,7 @@ def farm_of(make_units: MakeUnits, *methods: str) -> list[Unit]:
     return [unit for unit in units if unit.kind.of_farm]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("notes")
 def test_a_shadow_and_all_that_is_done_to_it_stay_with_one_worker(
     run: Run, make_units: MakeUnits, store: Store

@@ -18,8 +18,6 @@ from harness.interrupt import draining
 from harness.store import Store
 from harness.unit import Kind, Unit
 
-pytestmark = pytest.mark.ray
-
 PROGRAM = """
 import json, sys
 from harness import registry
@@ -43,6 +41,8 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_first_ctrl_c_drains_and_keeps_everything(
     make_units: Callable[..., list[Unit]], tmp_path: Path, temporary: Path, notes: Path
 ) -> None:

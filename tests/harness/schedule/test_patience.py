@@ -9,8 +9,6 @@ import pytest
 
 from harness.schedule.patience import free_ports, patient_start
 
-pytestmark = pytest.mark.ray
-
 AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 

@@ -163,6 +163,7 @@ def test_nothing_is_left_behind(misbehaved: dict[str, Any]) -> None:
     assert {path.suffix for path in files} == {".arrow", ".safetensors"}
 
 
+@pytest.mark.slow
 def test_attempts_go_on_tuners_follow_and_who_times_has_trained(
     run: Run, make_units: MakeUnits, store: Store, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_attempts_go_on_tuners_follow_and_who_times_has_trained(
     assert int(note.read_text()) > 0
 
 
+@pytest.mark.slow
 def test_what_report_raises_ends_the_run(run: Run, make_units: MakeUnits, store: Store) -> None:
     def report(unit: Unit, status: str, place: object) -> None:
         raise RuntimeError("enough")
@@ -188,6 +190,7 @@ def test_what_report_raises_ends_the_run(run: Run, make_units: MakeUnits, store:
     assert len(store.committed()) in (1, 2)  # the one that was reported, and the one beside it
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_work_ends_the_run(run: Run, make_units: MakeUnits, store: Store) -> None:
     with pytest.raises(WorkerUnfit, match=r"^a worker on \S+ cannot work: plugin 'no_such_module' [^\n]*$"):
         run(store, make_units(["obedient"]), plugins=("no_such_module",))

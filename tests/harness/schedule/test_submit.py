@@ -26,8 +26,6 @@ from harness.schedule.patience import free_ports
 from harness.schedule.submit import STOPPED, InvalidJob, Job, JobFailed, follow, parcel, shared_root
 from harness.store import Store
 
-pytestmark = pytest.mark.ray
-
 BIN = Path(sys.executable).parent
 START_SECONDS, END_SECONDS = 600, 600  # of a busy machine
 PLUGIN = '''
@@ -150,6 +148,8 @@ def finished_job(sent: Submit, known: Mapping[str, str], study: Path) -> tiny_st
     return tiny_study.script(*sent(study), **known, RAY_ADDRESS=elsewhere)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_job_leaves_the_tables_of_a_run_here(
     finished_job: tiny_study.Answer, known: Mapping[str, str], study: Path, root: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +163,8 @@ def test_a_job_leaves_the_tables_of_a_run_here(
         assert theirs[name].select(same).equals(ours[name].select(same)), name
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_log_is_the_harness_speaking(finished_job: tiny_study.Answer) -> None:
     first, *log = finished_job.out.splitlines()
     assert first.startswith("job raysubmit_")
@@ -172,6 +174,8 @@ def test_the_log_is_the_harness_speaking(finished_job: tiny_study.Answer) -> Non
     assert not [line for line in log if "Runtime env" in line or "entrypoint" in line or "INFO" in line]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_code_that_ran_is_what_was_sent(finished_job: tiny_study.Answer, root: Path) -> None:
     (failure,) = Store.open(str(root)).scan("failures").collect().rows(named=True)
     harness, plugin = failure["message"].split()
@@ -179,6 +183,7 @@ def test_the_code_that_ran_is_what_was_sent(finished_job: tiny_study.Answer, roo
     assert "_ray_pkg_" in plugin
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_detach_returns_at_once_and_what_the_job_finds_is_in_its_log(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path
@@ -191,6 +196,7 @@ def test_detach_returns_at_once_and_what_the_job_finds_is_in_its_log(
     assert "harness: root /proc/runs cannot be written" in head.ask(f"/api/jobs/{job}/logs")["logs"]
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_ctrl_c_detaches_and_what_it_prints_works(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path, tmp_path: Path
@@ -207,6 +213,7 @@ def test_ctrl_c_detaches_and_what_it_prints_works(
     assert head.status(job) == "STOPPED"
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_a_job_ends_though_its_client_is_killed(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path, tmp_path: Path
@@ -220,6 +227,7 @@ def test_a_job_ends_though_its_client_is_killed(
     assert len(tiny_study.committed(root)) == 1
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "right"),
