@@ -65,8 +65,7 @@ def _show_power(plan: Plan, as_json: bool) -> None:
 
 def _show_differences(plan: Plan, store: Store, against: str, as_json: bool) -> None:
     from harness.audit import differences
-    from harness.cli.screen import interval
-    from harness.cli.text import columns
+    from harness.cli.text import columns, interval
 
     frame = differences(plan.units, store, against)
     if as_json:
@@ -113,7 +112,7 @@ _PLACE = ("dataset", "architecture", "method", "config", "pool")
 
 
 def _row(row: Mapping[str, Any], accuracy: Mapping[Any, float]) -> list[str]:
-    from harness.cli.screen import interval
+    from harness.cli.text import interval
 
     utility = accuracy.get(tuple(row[column] for column in _PLACE))
     return [

@@ -1,55 +1,128 @@
-"""`harness rank`: the ranking of a study, from its tables."""
+"""`harness rank`: the ranking of a study from its tables, or of anyone's results from a CSV file."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import options
 
+if TYPE_CHECKING:
+    import polars as pl
+
+RULES = ("average_linkage", "jenks", "quantile", "within_one_sd")
+"""`harness.ranking.groups.GroupRule`, which takes numpy to import."""
+
 
 @click.command()
-@options.study
+@click.argument("study", required=False)
+@click.option("--from", "source", metavar="CSV", help="Rank the results in this file instead of a study's.")
+@click.option("--cells", is_flag=True, help="Print one row per method and cell as the paper does, not the ranking.")
+@click.option(
+    "--groups",
+    type=click.Choice(RULES),
+    default=RULES[0],
+    show_default=True,
+    help="How the methods of a cell are divided into G1, G2, G3.",
+)
 @options.root
-@options.plugin
+@click.option("--plugin", multiple=True, metavar="MODULE", help="A module with more tasks.")
 @options.as_json
-def command(study: str, root: str | None, as_json: bool) -> None:
-    """Rank the methods of STUDY from what its tables hold now; runs nothing.
+def command(
+    study: str | None,
+    source: str | None,
+    cells: bool,
+    groups: str,
+    root: str | None,
+    plugin: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Rank the methods of STUDY from what its tables hold now, or those of a CSV file; runs nothing.
 
-    Every number comes with its 95 % interval over cells and seeds; a rank with the interval of the rank.
+    Every number comes with its 95 % interval over cells and seeds; a rank with the interval of the rank. G1 (best), G2,
+    G3 and Failed are the groups of the paper: in how many cells a method is in each, and its rank by that. Below each
+    metric stands Friedman's test with Nemenyi's critical difference: ours, the paper has none.
 
     \b
     harness rank digits
     harness rank digits --json
+    harness rank digits --cells
+    harness rank --from results.csv --groups jenks
+
+    The file of --from has one row per trial, and these columns:
+
+    \b
+    required   dataset architecture method seed accuracy_retain accuracy_forget accuracy_test
+    optional   scenario config
+               status               done, diverged or failed
+               classes              of the data set: models no better than chance count as failed
+               accuracy_val population_mia_val population_mia_test
+               seconds              of unlearning, of training for retrain; empty: not timed
+
+    Accuracies and attacks are fractions from 0 to 1. The method retrain has to be there for each cell (data set,
+    scenario, architecture) and seed; original is a reference too, and need not be. An empty number or NaN makes the
+    trial unusable and the method Failed. Other columns are named and ignored.
     """
-    from harness.cli.text import columns
+    if (study is None) == (source is None):
+        given = "neither" if study is None else "both"
+        raise click.UsageError(f"give either STUDY or --from CSV, not {given}")
+    if source is not None and (root or plugin):
+        raise click.UsageError("--from reads one file; leave --root and --plugin away")
+    name, values, classes = _of_file(source) if source is not None else _of_study(str(study), root, plugin)
+    if cells:
+        _show_cells(values, classes, groups, as_json)
+    else:
+        _show_ranking(name, values, classes, groups, as_json)
+
+
+Results = tuple[str, "pl.DataFrame", Mapping[str, float]]
+
+
+def _of_file(source: str) -> Results:
+    from harness.ranking import read_results
+
+    found = read_results(source)
+    if found.ignored:
+        click.echo(f"ignored: {', '.join(found.ignored)}", err=True)
+    return found.name, found.values, found.classes
+
+
+def _of_study(study: str, root: str | None, plugin: tuple[str, ...]) -> Results:
+    from harness import registry
+
+    registry.load(plugin)
+    from harness.frames import trials
     from harness.planner import make_plan
     from harness.store import Store
     from harness.study import load_study
-    from harness.views import rankings, refuse_empty
+    from harness.views import classes_of, refuse_empty
 
     plan, store = make_plan(load_study(study)), Store.open(root)
     refuse_empty(plan, store)
-    frame = rankings(plan, store)
+    return plan.study.name, trials(store, plan.units), classes_of(plan)
+
+
+def _show_ranking(name: str, values: pl.DataFrame, classes: Mapping[str, float], groups: str, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from harness.cli.ranking import ranking_text
+    from harness.ranking import friedman_study, rank_study
+
+    frame = rank_study(values, study=name, classes=classes, groups=groups)  # type: ignore[arg-type]
+    tests = friedman_study(values, classes=classes)
     if as_json:
-        click.echo(frame.write_json())
-        return
-    for (group, metric), rows in frame.group_by(["group", "metric"], maintain_order=True):
-        click.echo(f"\n{metric}{'' if group == 'overall' else f'  ({group})'}")
-        click.echo(columns([_row(row) for row in rows.iter_rows(named=True)], HEADER))
+        document = {"rankings": frame.to_dicts(), "friedman": [asdict(test) for test in tests]}
+        click.echo(json.dumps(document, allow_nan=False))
+    else:
+        click.echo(ranking_text(frame, tests))
 
 
-HEADER = ["rank", "method", "value", "95 % interval", "tie group", "coverage", "status"]
+def _show_cells(values: pl.DataFrame, classes: Mapping[str, float], groups: str, as_json: bool) -> None:
+    from harness.cli.ranking import cells_text
+    from harness.ranking import compare_cells
 
-
-def _row(row: dict[str, object]) -> list[str]:
-    from harness.cli.screen import interval, rank_text
-
-    return [
-        rank_text(row),
-        str(row["method"]) + ("" if row["config"] == "default" else f" ({row['config']})"),
-        "-" if row["value"] is None else f"{row['value']:.4f}",
-        interval(row),
-        "-" if row["tie_group"] is None else str(row["tie_group"]),
-        f"{row['coverage']:.0%}",
-        str(row["status"]),
-    ]
+    frame = compare_cells(values, classes=classes, groups=groups)  # type: ignore[arg-type]
+    click.echo(frame.write_json() if as_json else cells_text(frame))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from math import ceil, floor
 from typing import Any
 
 import click
 import polars as pl
 
 from harness.cli.progress import Live
-from harness.cli.text import columns, duration, plural
+from harness.cli.text import columns, duration, plural, rank_text
 from harness.drive import Where, run
 from harness.ledger import Summary
 from harness.selection import Selection
@@ -75,24 +74,6 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "report": str(summary.views.report) if summary.views else None,
         "rankings": _rankings(summary, Store.open(root)).to_dicts(),
     }
-
-
-def rank_text(row: Mapping[str, Any]) -> str:
-    """Return the interval of a rank such as `1-2`, or `-` for a reference or a failed method."""
-    if row["rank"] is None:
-        return "-"
-    known = row["rank_low"] is not None
-    low, high = (floor(row["rank_low"]), ceil(row["rank_high"])) if known else (row["rank"], row["rank"])
-    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
-
-
-def interval(row: Mapping[str, Any]) -> str:
-    """Return `[low, high]`, or what is known instead."""
-    if row["value"] is None:
-        return "-"
-    if row["low"] is None:
-        return "unknown"
-    return f"at least {row['low']:.4f}" if row["high"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def _rankings(summary: Summary, store: Store) -> pl.DataFrame:

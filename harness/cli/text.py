@@ -1,8 +1,10 @@
-"""Plain text: aligned columns, counts, sizes and times as people read them."""
+"""Plain text: aligned columns, counts, sizes, times, ranks and intervals as people read them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
+from typing import Any
 
 
 def columns(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
@@ -37,3 +39,21 @@ def size(count: float) -> str:
 def plural(count: int, word: str) -> str:
     """Return `1 unit`, `2 units`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def rank_text(row: Mapping[str, Any]) -> str:
+    """Return the interval of a rank such as `1-2`, or `-` for a reference or a failed method."""
+    if row["rank"] is None:
+        return "-"
+    known = row["rank_low"] is not None
+    low, high = (floor(row["rank_low"]), ceil(row["rank_high"])) if known else (row["rank"], row["rank"])
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """Return `[low, high]`, or what is known instead."""
+    if row["value"] is None:
+        return "-"
+    if row["low"] is None:
+        return "unknown"
+    return f"at least {row['low']:.4f}" if row["high"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"

@@ -24,6 +24,7 @@ from harness.metrics.derive import (
     derive,
 )
 from harness.metrics.leaks import leaks
+from harness.metrics.spread import GAP_IN_SD, gap_in_retrain_sd
 from harness.metrics.usable import UnknownClassCount, usable
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "CELL",
     "DEFINITIONS",
     "FPRS",
+    "GAP_IN_SD",
     "MIA_PARTS",
     "ORIGINAL",
     "PARTS",
@@ -47,6 +49,7 @@ __all__ = [
     "definition",
     "derive",
     "frame",
+    "gap_in_retrain_sd",
     "leaks",
     "usable",
 ]

@@ -87,6 +87,18 @@ def _retention() -> None:
         source="this harness",
         reference_value=0.0,
     )
+    define(
+        "gap_in_retrain_sd",
+        label="gap / retrain's sd",
+        what="|mean accuracy over seeds - retrain's mean| divided by retrain's standard deviation over seeds (n - 1), "
+        "mean over retain, forget and test; a number of a cell, not of a trial, because one seed has no spread; "
+        "unknown where retrain has one seed or no spread in a part",
+        direction="lower",
+        reference="0: retrain's mean; about 1: as far from it as a single retrain is",
+        unit="standard deviations of retrain",
+        source="this harness",
+        reference_value=0.0,
+    )
 
 
 def _privacy() -> None:

@@ -16,7 +16,7 @@ class UnknownClassCount(HarnessError):
     """A data set whose number of classes was not given."""
 
 
-def usable(values: pl.DataFrame, classes: Mapping[str, int]) -> pl.DataFrame:
+def usable(values: pl.DataFrame, classes: Mapping[str, float]) -> pl.DataFrame:
     """Return one row per trial of `values` (a frame of `derive`): key, `usable`, and `reason` if it is not.
 
     A trial is usable if it finished, its losses and accuracies are finite, its population MIA could be

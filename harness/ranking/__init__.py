@@ -1,4 +1,4 @@
-"""Ranking: bootstrap intervals, ranks with uncertainty, tie groups, coverage."""
+"""Ranking: bootstrap intervals, ranks with uncertainty, tie groups, coverage, groups of the paper, Friedman's test."""
 
 from __future__ import annotations
 
@@ -10,24 +10,51 @@ from harness.ranking.bootstrap import (
     interval,
     resample,
 )
-from harness.ranking.headline import BESIDE, accuracy_metric, rank_study
+from harness.ranking.cells import CELLS_SCHEMA, SHORT, cell_table
+from harness.ranking.foreign import Foreign, InvalidResults, read_results
+from harness.ranking.friedman import Friedman, critical_difference, friedman, friedman_tests
+from harness.ranking.groups import GroupRule, UnknownGroupRule, divide
+from harness.ranking.headline import (
+    BESIDE,
+    accuracy_metric,
+    compare_cells,
+    friedman_study,
+    headline_metrics,
+    rank_study,
+)
 from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking
 from harness.ranking.rank import OVERALL, SCHEMA, rank
 
 __all__ = [
     "BESIDE",
+    "CELLS_SCHEMA",
     "OVERALL",
     "REFERENCES",
     "SCHEMA",
+    "SHORT",
     "FailedRule",
+    "Foreign",
+    "Friedman",
+    "GroupRule",
     "InvalidRanking",
+    "InvalidResults",
     "Resample",
+    "UnknownGroupRule",
     "accuracy_metric",
+    "cell_table",
+    "compare_cells",
+    "critical_difference",
     "differs_from_zero",
+    "divide",
+    "friedman",
+    "friedman_study",
+    "friedman_tests",
     "has_replicates",
+    "headline_metrics",
     "hierarchical_mean",
     "interval",
     "rank",
     "rank_study",
+    "read_results",
     "resample",
 ]

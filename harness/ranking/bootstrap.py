@@ -33,6 +33,19 @@ def hierarchical_mean(values: Floats) -> Floats:
     return np.round(_mean_of_present(_mean_of_present(values, axis=1), axis=0), _DECIMALS)
 
 
+def cell_means(values: Floats) -> Floats:
+    """Return the mean over the seeds that are there, [cells, methods], of values [cells, seeds, methods]; else NaN."""
+    return np.round(_mean_of_present(values, axis=1), _DECIMALS)
+
+
+def cell_spreads(values: Floats) -> Floats:
+    """Return the standard deviation (n - 1) over seeds, [cells, methods]; NaN for fewer than two values."""
+    present = ~np.isnan(values)
+    squares = np.where(present, (values - _mean_of_present(values, axis=1)[:, None, :]) ** 2, 0.0).sum(axis=1)
+    counts = present.sum(axis=1).astype(np.float64)
+    return np.sqrt(_ratio(squares, np.where(counts > 1, counts - 1, np.nan)))
+
+
 def has_replicates(values: Floats) -> Bools:
     """Say for each method, [methods], whether some cell has two seeds: else no spread is known at all."""
     return np.asarray((~np.isnan(values)).sum(axis=1).max(axis=0, initial=0) >= 2)

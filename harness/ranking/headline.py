@@ -7,21 +7,53 @@ from collections.abc import Mapping
 import polars as pl
 
 from harness.metrics import usable
+from harness.metrics.derive import NOT_MEASURED
+from harness.ranking.cells import cell_table
+from harness.ranking.friedman import Friedman, friedman_tests
+from harness.ranking.groups import GroupRule
 from harness.ranking.rank import rank
 
-PRIVACY = "indiscernibility_val"
+PRIVACY = ("indiscernibility_val", "indiscernibility_test")
+"""The metric by which privacy is ranked, and the one that takes its place where the first was not measured."""
+
 BESIDE = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
 """Metrics that are ranked by themselves and do not enter the overall rank."""
 
 
-def rank_study(values: pl.DataFrame, *, study: str, classes: Mapping[str, int]) -> pl.DataFrame:
+def rank_study(
+    values: pl.DataFrame, *, study: str, classes: Mapping[str, float], groups: GroupRule = "average_linkage"
+) -> pl.DataFrame:
     """Return the `rankings` table of a study from the frame of `harness.metrics.derive`.
 
-    `classes` is the number of classes by data set. Methods that are not usable fail; the overall rank is over the
-    metric of `accuracy_metric` and indiscernibility on val.
+    `classes` is the number of classes by data set. Methods that are not usable fail; the overall rank is over
+    `headline_metrics`.
     """
-    metrics = (accuracy_metric(values), PRIVACY)
-    return rank(values, study=study, metrics=metrics, also=BESIDE, usable=usable(values, classes))
+    metrics = headline_metrics(values)
+    return rank(values, study=study, metrics=metrics, also=BESIDE, usable=usable(values, classes), groups=groups)
+
+
+def compare_cells(
+    values: pl.DataFrame, *, classes: Mapping[str, float], groups: GroupRule = "average_linkage"
+) -> pl.DataFrame:
+    """Return the table of `harness.ranking.cells` of a study; arguments as for `rank_study`."""
+    return cell_table(values, usable=usable(values, classes), groups=groups)
+
+
+def friedman_study(values: pl.DataFrame, *, classes: Mapping[str, float]) -> list[Friedman]:
+    """Return Friedman's test of every metric that `rank_study` ranks by, but for `overall`: that has no seeds."""
+    metrics = (*headline_metrics(values), *BESIDE)
+    return friedman_tests(values, metrics, usable(values, classes))
+
+
+def headline_metrics(values: pl.DataFrame) -> tuple[str, ...]:
+    """Return the metrics that make the overall rank: `accuracy_metric`, and indiscernibility on val.
+
+    If no finished trial had its population MIA measured on val it is that on test; if on neither, accuracy is alone.
+    """
+    done = values.filter(pl.col("status") == "done")
+    measured = set(done.filter(pl.col("flag").is_null() | (pl.col("flag") != NOT_MEASURED))["metric"])
+    privacy = next((metric for metric in PRIVACY if metric in measured or done.is_empty()), None)
+    return (accuracy_metric(values), privacy) if privacy else (accuracy_metric(values),)
 
 
 def accuracy_metric(values: pl.DataFrame) -> str:

@@ -56,7 +56,14 @@ class Panel:
 
     def failed(self, rule: FailedRule) -> Bools:
         """Say which competitors failed, [competitors]: `any` or the `majority` of their trials unusable."""
-        unusable, trials = self.unusable.sum(axis=(0, 1)), self.ran.sum(axis=(0, 1))
+        return self._failed(rule, (0, 1))
+
+    def failed_in_cells(self, rule: FailedRule) -> Bools:
+        """Say the same of each cell by itself, [cells, competitors]."""
+        return self._failed(rule, 1)
+
+    def _failed(self, rule: FailedRule, axis: int | tuple[int, int]) -> Bools:
+        unusable, trials = self.unusable.sum(axis=axis), self.ran.sum(axis=axis)
         failed = unusable > 0 if rule == "any" else 2 * unusable > trials
         return np.asarray(failed & ~self.references)
 
@@ -89,8 +96,7 @@ def panel(values: pl.DataFrame, metrics: Sequence[str], usable: pl.DataFrame | N
     UnknownMetric, or InvalidRanking if a competitor has two values for a cell, seed and metric, or `usable`
     lacks a trial.
     """
-    rows = _one_searched_config(_with_usable(values, usable))
-    _refuse_repeats(rows)
+    rows = judged(values, usable)
     rows = _where_a_method_ran(_with_losses(rows, metrics))
     labels = [rows.select(key).unique().sort(key) for key in _AXES.values()]
     for (place, key), label in zip(_AXES.items(), labels, strict=True):
@@ -106,6 +112,16 @@ def panel(values: pl.DataFrame, metrics: Sequence[str], usable: pl.DataFrame | N
         {metric: _table(own, "value", shape) for metric, own in of_metric.items()},
         {metric: _table(own, "loss", shape) for metric, own in of_metric.items()},
     )
+
+
+def judged(values: pl.DataFrame, usable: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the rows with `usable`, the values of unusable trials cleared, and searched configs as one, `search`.
+
+    Raises InvalidRanking as `panel` does.
+    """
+    rows = _one_searched_config(_with_usable(values, usable))
+    _refuse_repeats(rows)
+    return rows
 
 
 def _with_usable(values: pl.DataFrame, usable: pl.DataFrame | None) -> pl.DataFrame:

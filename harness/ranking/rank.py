@@ -22,6 +22,7 @@ from harness.ranking.bootstrap import (
     interval,
     resample,
 )
+from harness.ranking.groups import COLUMNS, GroupRule, check_rule, group_columns, no_group_columns
 from harness.ranking.panel import FailedRule, InvalidRanking, Panel, panel
 from harness.ranking.standing import Standing, mean_rank, standing, tie_groups
 
@@ -44,8 +45,16 @@ SCHEMA = pl.Schema(
         "status": pl.String(),
         "cells": pl.Int64(),
         "seeds": pl.Int64(),
+        "g1": pl.Int64(),
+        "g2": pl.Int64(),
+        "g3": pl.Int64(),
+        "g_failed": pl.Int64(),
+        "group_rank": pl.Float64(),
     }
 )
+
+# Whole numbers that may be missing, NaN until the very end.
+_NULLABLE = dict.fromkeys(("tie_group", *COLUMNS), pl.Float64())
 
 Columns = dict[str, Floats]
 
@@ -58,6 +67,7 @@ def rank(
     also: Sequence[str] = ("run_time_efficiency",),
     usable: pl.DataFrame | None = None,
     failed: FailedRule = "any",
+    groups: GroupRule = "average_linkage",
     draws: int = 10_000,
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -86,27 +96,35 @@ def rank(
     * `status`: `failed` if `any` trial of the method in the group, or the `majority`, is unusable: it has no
       rank. `reference` for retrain and original: valued, never ranked. `missing` for a method that did not
       fail but has no value. Else `ranked`.
+    * `g1`, `g2`, `g3`, `g_failed`: in how many cells of the group the method is in G1 (best), G2, G3 and Failed (the
+      rule `failed` in that cell alone), by its mean over seeds and the rule `groups` (`harness.ranking.groups.divide`).
+      `group_rank`: the rank by these numbers in turn. So a method that failed in one cell has one.
 
     The metric `overall` is the mean of the ranks on `metrics`, resampled and ranked in the same way, for
-    methods that are ranked on all of them. Those in `also` are ranked by themselves.
+    methods that are ranked on all of them; it has no groups. Those in `also` are ranked by themselves.
 
     Raises UnknownMetric for a metric without definition; InvalidRanking for repeated or unjudged trials, no
-    metric, or an unknown rule.
+    metric, or an unknown rule for failed methods; UnknownGroupRule.
     """
     if not metrics:
         raise InvalidRanking("no metric to rank by; name at least one")
     if failed not in get_args(FailedRule):
         raise InvalidRanking(f"unknown rule {failed!r} for failed methods; known: any, majority")
+    check_rule(groups)
     if not values.height:
         return pl.DataFrame(schema=SCHEMA)
     combined = tuple(dict.fromkeys(metrics))
     whole = panel(values, tuple(dict.fromkeys((*metrics, *also))), usable)
-    tables = [_rank_group(part, combined, failed, draws, seed) for part in whole.groups()]
+    tables = [
+        _rank_group(part, combined, failed, groups, resample(part.grid, draws=draws, seed=seed))
+        for part in whole.groups()
+    ]
     return pl.concat(tables).select(pl.lit(study).alias("study"), pl.all()).cast(SCHEMA)
 
 
-def _rank_group(part: Panel, combined: Sequence[str], rule: FailedRule, draws: int, seed: int) -> pl.DataFrame:
-    resampled = resample(part.grid, draws=draws, seed=seed)
+def _rank_group(
+    part: Panel, combined: Sequence[str], rule: FailedRule, groups: GroupRule, resampled: Resample
+) -> pl.DataFrame:
     failed = part.failed(rule)
     ranked = ~(failed | part.references)
     standings = {
@@ -116,6 +134,7 @@ def _rank_group(part: Panel, combined: Sequence[str], rule: FailedRule, draws: i
     tables = [_table(part, OVERALL, overall, failed, _overall_columns(part, combined, overall))]
     for metric, one in standings.items():
         columns = _value_columns(part.values[metric], part.grid, resampled)
+        columns |= group_columns(part.losses[metric], part.failed_in_cells(rule), ~part.references, groups)
         tables.append(_table(part, metric, one, failed, columns))
     return pl.concat(tables)
 
@@ -129,7 +148,8 @@ def _value_columns(values: Floats, grid: Bools, resampled: Resample) -> Columns:
 def _overall_columns(part: Panel, combined: Sequence[str], overall: Standing) -> Columns:
     low, high = _known(overall.known, *interval(overall.draws))
     present = np.all([~np.isnan(part.values[metric]) for metric in combined], axis=0)
-    return {"value": overall.scores, "low": low, "high": high, "coverage": _coverage(present, part.grid)}
+    columns = {"value": overall.scores, "low": low, "high": high, "coverage": _coverage(present, part.grid)}
+    return columns | no_group_columns(len(part.competitors))
 
 
 def _coverage(present: Bools, grid: Bools) -> Floats:
@@ -161,7 +181,8 @@ def _table(part: Panel, metric: str, own: Standing, failed: Bools, columns: Colu
             "status": status.tolist(),
             "cells": [len(part.cells)] * len(part.competitors),
             "seeds": [int(part.grid.sum(axis=1).max(initial=0))] * len(part.competitors),
+            **{name: columns[name] for name in COLUMNS},
         },
-        schema={name: kind for name, kind in SCHEMA.items() if name != "study"} | {"tie_group": pl.Float64()},
+        schema={name: _NULLABLE.get(name, kind) for name, kind in SCHEMA.items() if name != "study"},
     )
     return table.with_columns(pl.col(pl.Float64).fill_nan(None)).sort("rank", "method", "config", nulls_last=True)

@@ -11,6 +11,7 @@ import polars as pl
 
 from harness.metrics import CELL
 from harness.metrics.drawn import EFFECTS, GROWTH, ROC, WORLDS
+from harness.ranking import CELLS_SCHEMA, Friedman
 
 Cell = tuple[str, str, str]
 
@@ -33,6 +34,8 @@ class ReportData:
     * `growth`: the AUC that `n` shadows find, `expected` from the effect that all of them see, and
       the smallest AUC that is `detectable` with them (power 80 %).
 
+    `cells` is the table of `harness.ranking.cell_table`, `friedman` the tests of `harness.ranking.friedman_tests`.
+
     Any frame may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
     `sees_validation` names the methods that may read the validation part.
     """
@@ -51,6 +54,8 @@ class ReportData:
     effects: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=EFFECTS))
     worlds: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=WORLDS))
     growth: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=GROWTH))
+    cells: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=CELLS_SCHEMA))
+    friedman: tuple[Friedman, ...] = ()
     sees_validation: tuple[str, ...] = ()
 
 

@@ -10,6 +10,7 @@ from harness.report.audit import audit_panels, headline_estimates, headline_mean
 from harness.report.audit_table import audit_table
 from harness.report.blocks import Picture, Section, slug
 from harness.report.causes import causes
+from harness.report.cells import cell_metrics
 from harness.report.context import Context
 from harness.report.data import Cell
 from harness.report.dmap import effect_panels
@@ -17,6 +18,7 @@ from harness.report.farm import farm_notes
 from harness.report.glossary import glossary
 from harness.report.growth import growth_panels
 from harness.report.meanings import undefined
+from harness.report.nemenyi import CAPTION, headline_tests, nemenyi_panels, refusals
 from harness.report.numbers import several
 from harness.report.provenance import provenance
 from harness.report.ranks import ranking_panels
@@ -111,8 +113,15 @@ def _ranks(context: Context) -> Section:
     caption = (
         "The mark is the rank, the bar its 95 % interval. Ties are in the table above: bars may overlap without one."
     )
-    tables = rank_tables(context)
-    return Section("Ranks by metric", "ranks", (), [context.picture(panels, caption), *tables])
+    pictures = [context.picture(panels, caption), *_nemenyi(context)]
+    sentences = refusals(context.data.friedman, context.meanings)
+    return Section("Ranks by metric", "ranks", sentences, [*pictures, *rank_tables(context)])
+
+
+def _nemenyi(context: Context) -> list[Picture]:
+    tests = headline_tests(context.data.friedman, context.meanings)
+    panels = nemenyi_panels(tests, context.meanings, context.roster)
+    return [context.picture(panels, CAPTION.format(blocks=tests[0].blocks))] if panels else []
 
 
 def _of_cell(context: Context, cell: Cell, number: int) -> View:
@@ -161,6 +170,7 @@ def _failures(context: Context) -> Section:
 def _glossary(context: Context, whole: View) -> Section:
     data = context.data
     used = {*whole.found, *data.rankings["metric"], *context.attacks["metric"]}
+    used |= {metric for cell in context.cells for metric in cell_metrics(context, cell)}
     used |= headline_meanings(context.attacks, context.meanings).keys()
     left_out = {
         one for frame in (data.trials, data.rankings, data.attacks) for one in undefined(frame, context.meanings)

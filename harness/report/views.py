@@ -10,6 +10,7 @@ import polars as pl
 from harness.metrics import CELL, ORIGINAL
 from harness.ranking import OVERALL
 from harness.report.blocks import Section, Table
+from harness.report.cells import cell_metrics, cell_table
 from harness.report.context import Context
 from harness.report.curves import curve_panels, has_curves
 from harness.report.data import Cell, in_cell
@@ -61,6 +62,12 @@ class View:
         return estimates(values, dots(self.trials))
 
     @property
+    def _only(self) -> Cell | None:
+        """The cell in view, also where it is the only one of the study; None if there are several."""
+        cells = self.context.cells if self.cell is None else [self.cell]
+        return cells[0] if len(cells) == 1 else None
+
+    @property
     def basis(self) -> str:
         """What the numbers in view are means of."""
         cells, seeds = self.trials.select(CELL).n_unique(), self.trials["seed"].n_unique()
@@ -91,7 +98,10 @@ class View:
         parts = [DOTS.format(one), LINE] + [EDGE] * bool(context.roster.of_status("failed"))
         blocks = [context.picture(panels, "" if self.prefix else " ".join(parts))]
         tables = [] if self.cell is None else [self._table(drawn, f"Values: {self.basis}", folded=False)]
-        rest = [metric for metric in others if metric in self.found]
+        paper = None if self._only is None else cell_table(context, self._only)
+        tables += [] if paper is None else [paper]
+        said = [] if self._only is None else cell_metrics(context, self._only)
+        rest = [metric for metric in others if metric in self.found and metric not in said]
         tables += [self._table(rest, f"The other numbers: {self.basis}", folded=True)] if rest else []
         return Section("Values and seeds", f"{self.prefix}values", (), [*blocks, *tables])
 

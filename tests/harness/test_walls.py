@@ -61,6 +61,16 @@ def test_status_and_queries_need_no_torch(finished: Path) -> None:
         assert found.isdisjoint({"torch", "ray", "mlflow", "sklearn", "scipy", "matplotlib"})
 
 
+def test_ranking_a_file_needs_no_torch(tmp_path: Path) -> None:
+    head = "dataset,architecture,method,seed,accuracy_retain,accuracy_forget,accuracy_test"
+    path = tmp_path / "results.csv"
+    path.write_text(f"{head}\nc,r,retrain,0,1,1,1\nc,r,a,0,1,1,1\nc,r,b,0,1,1,0.9\n")
+    calls = (["rank", "--from", str(path), *more] for more in ([], ["--cells"]))
+    for found in imported(*(CALL.format(arguments=call) for call in calls)):
+        assert "polars" in found
+        assert found.isdisjoint({"torch", "torchvision", "ray", "mlflow", "sklearn", "matplotlib", "pydantic"})
+
+
 def test_make_test_finds_every_test_that_starts_ray() -> None:
     """Its first half leaves out what has the marker, its second looks for it in these folders alone."""
     lanes = (PROJECT / "Makefile").read_text()

@@ -261,7 +261,7 @@ def test_retry_runs_nothing_where_nothing_failed(tiny: Path, finished: Path) -> 
 
 
 def test_rank_prints_what_the_tables_hold(tiny: Path, finished: Path) -> None:
-    rows = document("rank", tiny, "--root", finished)
+    rows = document("rank", tiny, "--root", finished)["rankings"]
     stored = harness.scan("rankings", str(finished)).collect()
     key = ("group", "metric", "method", "config")
     assert {tuple(row[name] for name in key) for row in rows} == set(stored.select(key).rows())
@@ -270,6 +270,12 @@ def test_rank_prints_what_the_tables_hold(tiny: Path, finished: Path) -> None:
         assert values[tuple(row[name] for name in key)] == row["value"]
     text = answer("rank", tiny, "--root", finished)
     assert set(stored.filter(group="overall")["metric"]) <= set(text.split())
+    cells = document("rank", tiny, "--root", finished, "--cells")
+    assert {row["method"] for row in cells} == {"finetune", "ct", "retrain", "original"}
+    whole = {(row["method"], row["metric"]): row["value"] for row in rows}
+    for row in cells:
+        for metric in ("retention_deviation", "indiscernibility_val", "accuracy_test"):
+            assert row[metric] == pytest.approx(whole[row["method"], metric])
 
 
 @pytest.mark.usefixtures("without_mlflow")

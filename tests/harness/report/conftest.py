@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from harness.attacks import auc_standard_error, expected_auc
 from harness.metrics import derive, frame
 from harness.metrics.drawn import EFFECTS, GROWTH, WORLDS
-from harness.ranking import rank
+from harness.ranking import cell_table, friedman_tests, rank
 from harness.report import ReportData
 from harness.report.sheet import Panel
 from harness.store.schemas import polars_schema
@@ -163,6 +163,8 @@ def to_data(results: Results, cells: Sequence[tuple[str, str, str]], seeds: int,
         attacks=pl.DataFrame(schema=polars_schema("attacks")),
         definitions=frame(),
         units=units,
+        cells=cell_table(trials),
+        friedman=tuple(friedman_tests(trials, ("retention_deviation", "indiscernibility_val"))),
     )
 
 
