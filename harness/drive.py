@@ -14,6 +14,7 @@ from harness.engine.device import pick_device
 from harness.ledger import Ledger, Progress, Silent, Summary
 from harness.planner import Plan, make_plan
 from harness.schedule import Cluster, Session, connect, probe_root, run_units
+from harness.search.searches import Searches
 from harness.selection import Selection
 from harness.store import Store
 from harness.study import Study, load_study
@@ -110,6 +111,7 @@ def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench) -> None:
         ledger.store.attempts(),
         time_limit=ledger.plan.study.time_limit,
         keep_models=ledger.plan.study.keep_models,
+        resolve=Searches(ledger.plan.units.values(), ledger.store).resolve,
         report=lambda unit, status, seconds: ledger.note(unit, status, seconds, busy=1),
     )
 
@@ -129,4 +131,5 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
         keep_models=study.keep_models,
         resources=study.resources,
         heartbeat=ledger.lease.beat,
+        resolve=Searches(ledger.plan.units.values(), ledger.store).resolve,
     )

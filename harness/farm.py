@@ -97,8 +97,8 @@ class FarmRef:
 @dataclass(frozen=True)
 class Farm:
     """A farm as a study asks for it: shadows (even), how many of them are also retrained, attack levels, how many
-    more shadows (even) are for tuning alone, with half splits the number of draws from each, and which attacks beside
-    U-LiRA."""
+    more shadows (even) are for tuning alone, with half splits the number of draws from each, which attacks beside
+    U-LiRA, and which methods (none named: all)."""
 
     ref: FarmRef
     shadows: int
@@ -107,6 +107,11 @@ class Farm:
     tuning: int = 0
     draws: int = 0
     attacks: tuple[str, ...] = ATTACKS
+    methods: tuple[str, ...] = ()
+
+    def audits(self, method: str) -> bool:
+        """Whether a method is audited; the no-op always is, as the reference above."""
+        return not self.methods or method in (*self.methods, "original")
 
     @property
     def numbers(self) -> tuple[int, ...]:

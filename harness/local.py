@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from harness.interrupt import draining
+from harness.search.gates import Gates
 from harness.unit import KeepModels, Unit
 from harness.work import Workbench, perform
 from harness.work.unit import Status
@@ -31,25 +32,29 @@ def run_units(
     time_limit: float,
     keep_models: KeepModels,
     report: Report,
+    resolve: Callable[[Unit], Unit] = lambda unit: unit,
 ) -> None:
     """Perform the units in order; `attempts` are the failed attempts so far by unit id.
 
-    A unit whose need failed is not tried: it stays to be run. `report` is told of each unit as it ends. Raises
-    KeyboardInterrupt after a Ctrl-C, once everything finished is committed.
+    A unit whose need failed is not tried: it stays to be run. `report` is told of each unit as it ends. `resolve` fills
+    in the hyperparameters of a unit that a search determines, once its trials have ended. Raises KeyboardInterrupt
+    after a Ctrl-C, once everything finished is committed.
     """
     lost: set[str] = set()
+    gates = Gates(units)
     with draining() as state:
         for unit in units:
             if state.asked:
                 raise KeyboardInterrupt
-            if lost.intersection(unit.needs):
+            if lost.intersection(unit.needs) or gates.closed_before(unit.id):
                 lost.add(unit.id)
                 continue
             begun = time.perf_counter()
             limit = _limited(time_limit)
-            status = perform(unit, bench, attempts.get(unit.id, 0) + 1, keep_models, limit)
+            status = perform(resolve(unit), bench, attempts.get(unit.id, 0) + 1, keep_models, limit)
             if status == "failed":
                 lost.add(unit.id)
+            gates.ended(unit.id, done=status != "failed")
             report(unit, status, time.perf_counter() - begun)
 
 

@@ -11,10 +11,13 @@ from typing import Any
 
 from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS
+from harness.contracts.recipe import Recipe
 from harness.contracts.scenario import SCENARIOS
 from harness.farm import Farm
+from harness.origin import Chosen, Search
+from harness.search.gates import Gates
 from harness.study import MethodChoice, Study
-from harness.unit import DatasetRef, Kind, Named, Unit
+from harness.unit import DEFAULT, DatasetRef, Kind, Named, Unit
 
 RETRAIN, ORIGINAL = "retrain", "original"
 AUDIT = Named("audit", 1)
@@ -40,6 +43,11 @@ class Plan:
         """The study's name and a hash of its unit ids."""
         joined = "".join(sorted(self.units))
         return f"{self.study.name}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+
+    @cached_property
+    def gates(self) -> Gates:
+        """What the units of searches wait for."""
+        return Gates(list(self.units.values()))
 
     def counts(self) -> dict[str, int]:
         """Return the number of units of each kind, in the order of the stages."""
@@ -78,6 +86,8 @@ def make_plan(study: Study) -> Plan:
     for dataset in study.datasets:
         for architecture in study.architectures:
             cell = _Cell(study, dataset, Named(architecture.name, architecture.version))
+            if study.search is not None:
+                units |= {unit.id: unit for unit in cell.search_units(study.search)}
             for seed in study.seeds:
                 units |= {unit.id: unit for unit in cell.units(seed, left_out)}
             if study.farm is not None:
@@ -95,18 +105,36 @@ class _Cell:
     architecture: Named
 
     def units(self, seed: int, left_out: list[str]) -> Iterator[Unit]:
-        original = self._unit(Kind.ORIGINAL, Named("", 0), MethodChoice(METHODS[ORIGINAL]), seed)
-        yield original
+        yield (original := self._original(seed))
         for scenario in self.study.scenarios:
-            named = Named(scenario, SCENARIOS[scenario.partition(":")[0]].version)
+            named = self._scenario(scenario)
             for choice in self._methods():
                 if not choice.spec.supports(scenario.partition(":")[0]):
                     left_out.append(f"{choice.spec.name} does not support {scenario}")
                     continue
-                trial = self._trial(named, choice, seed, original)
+                trial = self._chosen(self._trial(named, choice, seed, original), choice, scenario)
                 yield trial
                 if "run_time" in self.study.measures and choice.spec.name != ORIGINAL:  # doing nothing takes no time
                     yield replace(trial, kind=Kind.TIMING)
+
+    def search_units(self, search: Search) -> Iterator[Unit]:
+        """Every trial after its original and retrain, and after all trials of earlier generations."""
+        for scenario in self.study.scenarios:
+            named = self._scenario(scenario)
+            originals = {seed: self._original(seed) for seed in search.seeds}
+            for seed, original in originals.items():
+                yield original
+                yield self._trial(named, _reference(RETRAIN), seed, original)
+            for choice in self.study.methods:
+                if not (choice.searched and choice.spec.supports(scenario.partition(":")[0])):
+                    continue
+                trials = {seed: self._trial(named, choice, seed, original) for seed, original in originals.items()}
+                for number in range(search.trials):
+                    config = _joined(choice.config, f"suggestion={number}")
+                    for seeds in search.streams:
+                        origin = search.suggested(number, seeds)
+                        for seed in seeds:
+                            yield replace(trials[seed], kind=Kind.SEARCH, config=config, origin=origin)
 
     def farm_units(self, farm: Farm) -> Iterator[Unit]:
         """Each shadow, its retrains, and every audited method on it: one after the other, so that it stays warm.
@@ -114,18 +142,32 @@ class _Cell:
         Shadows for tuning come first: what is chosen on them must be known before the others are audited.
         """
         for shadow in farm.numbers:
-            trained = replace(self._unit(Kind.SHADOW, AUDIT, MethodChoice(METHODS[ORIGINAL]), shadow), farm=farm.ref)
+            trained = replace(self._unit(Kind.SHADOW, AUDIT, _reference(ORIGINAL), shadow), farm=farm.ref)
             yield trained
             for pool in farm.pools:
                 scenario = Named(f"{AUDIT.name}:{pool}", AUDIT.version)
                 for choice in self._methods():
-                    if choice.spec.name != RETRAIN and choice.spec.supports("random"):
+                    if choice.spec.name != RETRAIN and farm.audits(choice.spec.name) and choice.spec.supports("random"):
                         unit = self._unit(Kind.SHADOW_UNLEARN, scenario, choice, shadow, (trained.id,))
+                        unit = self._chosen(unit, choice, self.study.search_scenario)
                     elif choice.spec.name == RETRAIN and shadow < farm.retrains:
                         unit = self._unit(Kind.SHADOW_RETRAIN, scenario, choice, shadow)
                     else:
                         continue
                     yield replace(unit, farm=farm.ref, pool=pool)
+
+    def _original(self, seed: int) -> Unit:
+        return self._unit(Kind.ORIGINAL, Named("", 0), _reference(ORIGINAL), seed)
+
+    def _scenario(self, text: str) -> Named:
+        return Named(text, SCENARIOS[text.partition(":")[0]].version)
+
+    def _chosen(self, unit: Unit, choice: MethodChoice, scenario: str) -> Unit:
+        """Return the unit with the best hyperparameters of a search, if there is one, in place of the defaults."""
+        if self.study.search is None or not choice.searched:
+            return unit
+        config = _joined(choice.config, f"search:{self.study.search.label}")
+        return replace(unit, config=config, origin=Chosen(self.study.search, scenario))
 
     def _trial(self, scenario: Named, choice: MethodChoice, seed: int, original: Unit) -> Unit:
         if choice.spec.name == RETRAIN:
@@ -134,8 +176,12 @@ class _Cell:
 
     def _methods(self) -> Iterable[MethodChoice]:
         """The references come first, whether the study names them or not: every number needs them."""
-        references = [MethodChoice(METHODS[name], by_name=False) for name in (RETRAIN, ORIGINAL)]
+        references = (_reference(RETRAIN), _reference(ORIGINAL))
         return [*references, *(c for c in self.study.methods if c.spec.name not in (RETRAIN, ORIGINAL))]
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return self.study.recipe_for(self.dataset.name, self.architecture.name)
 
     def _unit(self, kind: Kind, scenario: Named, choice: MethodChoice, seed: int, needs: tuple[str, ...] = ()) -> Unit:
         return Unit(
@@ -144,7 +190,7 @@ class _Cell:
             scenario=scenario,
             architecture=self.architecture,
             method=Named(choice.spec.name, choice.spec.version),
-            recipe=self.study.recipe_for(self.dataset.name, self.architecture.name),
+            recipe=self._recipe,
             seed=seed,
             config=choice.config,
             values=dict(choice.values),
@@ -152,8 +198,16 @@ class _Cell:
         )
 
 
+def _reference(name: str) -> MethodChoice:
+    return MethodChoice(METHODS[name], by_name=False)
+
+
+def _joined(config: str, origin: str) -> str:
+    return origin if config == DEFAULT else f"{config},{origin}"
+
+
 def with_needs(plan: Plan, chosen: Iterable[Unit]) -> list[Unit]:
-    """Return the chosen units and everything they need, in the order of the plan."""
+    """Return the chosen units and everything they need or wait for, in the order of the plan."""
     wanted: set[str] = set()
     pending = [unit.id for unit in chosen]
     while pending:
@@ -161,4 +215,5 @@ def with_needs(plan: Plan, chosen: Iterable[Unit]) -> list[Unit]:
         if identity not in wanted:
             wanted.add(identity)
             pending.extend(plan.units[identity].needs)
+            pending.extend(plan.gates.closing(identity))
     return [unit for unit in plan.units.values() if unit.id in wanted]

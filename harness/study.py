@@ -17,6 +17,7 @@ from harness.engine.split import subset_development, train_and_val
 from harness.errors import HarnessError, did_you_mean
 from harness.farm import Farm, check_size
 from harness.farm_deep_unlearn import held_out
+from harness.origin import Search
 from harness.studyfile import Measure, RecipeOverrides, StudyFile, read_study_file
 from harness.unit import DEFAULT, DatasetRef, KeepModels, Resources
 from harness.yamlfile import Key, YamlFile
@@ -35,6 +36,13 @@ class MethodChoice:
     by_name: bool = True
     """False where a glob or `all` chose it: it is then left out of scenarios that it does not support."""
 
+    @property
+    def searched(self) -> bool:
+        """Whether a search has anything to draw: what the study gives stays as it is."""
+        given = dict(self.values)
+        ranges = self.spec.space_of(str(given.get(VARIANT, "default")))
+        return any(range_.searched and name not in given for name, range_ in ranges.items())
+
 
 @dataclass(frozen=True)
 class Study:
@@ -48,11 +56,19 @@ class Study:
     methods: tuple[MethodChoice, ...]
     seeds: tuple[int, ...]
     recipe: RecipeOverrides
+    search: Search | None
     farm: Farm | None
     measures: tuple[Measure, ...]
     resources: Resources
     time_limit: float
     keep_models: KeepModels
+    published: tuple[tuple[int, str], ...] = ()
+    """How many models others count for the same question, and what they are."""
+
+    @property
+    def search_scenario(self) -> str:
+        """The scenario whose search gives the farm its hyperparameters: the first random one, or else the first."""
+        return next((text for text in self.scenarios if text.startswith("random")), self.scenarios[0])
 
     def recipe_for(self, dataset: str, architecture: str) -> Recipe:
         """Return the recipe of a data set and architecture with this study's overrides."""
@@ -95,18 +111,39 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         methods=methods,
         seeds=tuple(dict.fromkeys(seeds)),
         recipe=raw.recipe,
-        farm=_farm(file, raw, datasets),
+        search=_search(file, raw, methods, tuple(dict.fromkeys(seeds))),
+        farm=_farm(file, raw, datasets, methods),
         measures=tuple(raw.measures),
         resources=raw.resources if raw.resources == "auto" else raw.resources.model_dump(),
         time_limit=raw.time_limit,
         keep_models=raw.keep_models,
+        published=tuple((one.count, one.what) for one in raw.published),
     )
 
 
-def _farm(file: YamlFile, raw: StudyFile, datasets: Iterable[DatasetRef]) -> Farm | None:
+def _search(file: YamlFile, raw: StudyFile, methods: Iterable[MethodChoice], seeds: tuple[int, ...]) -> Search | None:
+    """Return the search of a study, on the first of its seeds; None where nothing is to be searched."""
+    if not raw.search.trials:
+        return None
+    if raw.search.seeds > len(seeds):
+        told = f"must be at most {len(seeds)}, as many as the study has, not {raw.search.seeds}"
+        raise file.error(("search", "seeds"), told)
+    if not any(choice.searched for choice in methods):
+        raise file.error(("search", "trials"), "no method of the study has a hyperparameter left to search")
+    return raw.search.resolve(seeds)
+
+
+def _farm(
+    file: YamlFile, raw: StudyFile, datasets: Iterable[DatasetRef], methods: Iterable[MethodChoice]
+) -> Farm | None:
     farm = raw.farm.resolve() if "ulira" in raw.measures else None
     if farm is None:
         return None
+    names = [choice.spec.name for choice in methods]
+    for position, name in enumerate(farm.methods):
+        if name not in names:
+            told = f"no method {name!r} in the study{did_you_mean(name, names)}"
+            raise file.error(("farm", "methods", position), told)
     mistake = raw.farm.mistake()
     if mistake is not None:
         raise file.error(("farm", mistake[0]), mistake[1])

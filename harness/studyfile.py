@@ -25,6 +25,7 @@ from harness.farm import (
     Query,
 )
 from harness.farm_deep_unlearn import DRAWS
+from harness.origin import GENERATION_SIZE, Sampler, Search, Select
 from harness.unit import KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
@@ -85,6 +86,7 @@ class FarmFile(BaseModel):
     queries: Annotated[list[Query], Field(min_length=1)] = ["identity"]
     levels: Annotated[list[Level], Field(min_length=1)] = list(LEVELS)
     attacks: list[FurtherAttack] | Literal["all"] = [*ATTACKS]
+    methods: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
     seed: Seed = 0
 
     def resolve(self) -> Farm | None:
@@ -102,6 +104,7 @@ class FarmFile(BaseModel):
             self.tuning,
             self.draws if is_half else 0,
             get_args(FurtherAttack) if self.attacks == "all" else tuple(self.attacks),
+            () if self.methods == "all" else tuple(dict.fromkeys(self.methods)),
         )
 
     def mistake(self) -> tuple[str, str] | None:
@@ -128,6 +131,32 @@ _HAS: Mapping[Design, str] = {
 }
 
 
+class SearchFile(BaseModel):
+    """The search for hyperparameters of a study; 0 trials is none. It runs on the first `seeds` seeds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    trials: Annotated[int, Field(ge=0, le=100_000)] = 0
+    sampler: Sampler = "nsga3"
+    seeds: Annotated[int, Field(ge=1)] = 1
+    select: Select = "mean"
+    population: Annotated[int, Field(ge=2, le=10_000)] = GENERATION_SIZE
+
+    def resolve(self, seeds: tuple[int, ...]) -> Search:
+        """Return the search on the first of the study's seeds."""
+        population = self.population if self.sampler == "nsga3" else 0
+        return Search(self.trials, self.sampler, seeds[: self.seeds], self.select, population)
+
+
+class PublishedFile(BaseModel):
+    """How many models somebody else counts for the same question, and why the plan has another number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    count: Annotated[int, Field(ge=1)]
+    what: str
+
+
 class ResourcesFile(BaseModel):
     """What is set aside for a unit: CPU cores and a share of one GPU. It changes no result."""
 
@@ -150,6 +179,7 @@ class StudyFile(BaseModel):
     methods: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] | Literal["all"]
     seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[Seed], Field(min_length=1)] = 1
     recipe: RecipeOverrides = RecipeOverrides()
+    search: SearchFile = SearchFile()
     farm: FarmFile = FarmFile()
     measures: Annotated[list[Measure], Field(min_length=1)] = [
         "accuracy",
@@ -161,6 +191,7 @@ class StudyFile(BaseModel):
     resources: Literal["auto"] | ResourcesFile = "auto"
     time_limit: Annotated[float, Field(gt=0, le=1e8)] = 3600.0
     keep_models: KeepModels = "original"
+    published: list[PublishedFile] = []
 
 
 def read_study_file(path: Path) -> tuple[YamlFile, StudyFile]:
@@ -194,6 +225,10 @@ def _known_keys(key: Key) -> Iterable[str]:
     """Return the keys that may stand where the last part of a key path stands."""
     if key[0] == "recipe" and len(key) > 1:
         return RecipeOverrides.model_fields
+    if key[0] == "published" and len(key) > 1:
+        return PublishedFile.model_fields
+    if key[0] == "search" and len(key) > 1:
+        return SearchFile.model_fields
     if key[0] == "resources" and len(key) > 1:
         return ResourcesFile.model_fields
     if key[0] == "farm" and len(key) > 1:

@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
 from harness.farm import FarmRef, PoolSpec
+from harness.origin import SEARCH_VERSION, Origin, origin_of
 
 RESULTS_VERSION = 1
 """Raised when the engine's results change for every method at once; part of every id."""
@@ -34,6 +35,7 @@ class Kind(StrEnum):
 
     ORIGINAL = "original"
     RETRAIN = "retrain"
+    SEARCH = "search"
     UNLEARN = "unlearn"
     SHADOW = "shadow"
     SHADOW_RETRAIN = "shadow_retrain"
@@ -78,8 +80,9 @@ class Named:
 class Unit:
     """One unit of work; equal questions give equal ids, before anything runs and on any machine.
 
-    `config` is the origin of the hyperparameters (`default`, the given values, or a search and a number),
-    `values` the ones that differ from the defaults. `needs` are ids of units whose models it starts from.
+    `config` names the origin of the hyperparameters (`default`, the given values, a suggestion or a search), `values`
+    are the given ones. Those that a search draws are no part of the id: `origin` determines them, and the driver puts
+    them into `drawn` once they are known. `needs` are ids of units whose models it starts from.
     """
 
     kind: Kind
@@ -95,12 +98,21 @@ class Unit:
     farm: FarmRef | None = None
     pool: str = ""
     """The audit pool that a unit of the farm forgets."""
+    origin: Origin | None = None
+    drawn: Mapping[str, Value] | None = None
+
+    @property
+    def hyperparameters(self) -> dict[str, Value]:
+        """The given and the drawn ones; others have their defaults."""
+        return {**self.values, **(self.drawn or {})}
 
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
-        content = {key: value for key, value in asdict(self).items() if value not in (None, "")}
+        content = {key: value for key, value in self.to_json().items() if value not in (None, "") and key != "drawn"}
         if self.farm is not None:
             content["farm"] = self.farm.identity()
+        if self.origin is not None:
+            content["search_version"] = SEARCH_VERSION
         content["results_version"] = RESULTS_VERSION
         return content
 
@@ -135,7 +147,9 @@ class Unit:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document from which `from_json` makes the same unit."""
-        return asdict(self)
+        # Tens of thousands of units share a few data sets, recipes and searches.
+        parts = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: dict(_document(part)) if hasattr(part, "__dataclass_fields__") else part for name, part in parts}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Unit:
@@ -153,7 +167,14 @@ class Unit:
             needs=tuple(document["needs"]),
             farm=_farm(document.get("farm")),
             pool=document.get("pool", ""),
+            origin=origin_of(document.get("origin")),
+            drawn=document.get("drawn"),
         )
+
+
+@lru_cache(maxsize=1024)
+def _document(part: Any) -> dict[str, Any]:
+    return asdict(part)
 
 
 def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
@@ -168,6 +189,6 @@ def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
 def keeps_model(unit: Unit, keep: KeepModels) -> bool:
     """Whether the weights of a unit stay in the store when a study has ended; those of the farm only by `farm`."""
     if keep == "farm":
-        return unit.kind != Kind.TIMING
+        return unit.kind not in (Kind.TIMING, Kind.SEARCH)
     trials = (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN)
     return unit.kind == Kind.ORIGINAL if keep == "original" else unit.kind in trials and keep == "all"

@@ -14,7 +14,8 @@ from harness.errors import HarnessError, one_line
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.planner import Plan
-from harness.ranking import rank_study
+from harness.ranking import compare_cells, friedman_study, rank_study
+from harness.search.table import search_rows
 from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.tracking import TrackingUnavailable, sync
@@ -46,10 +47,12 @@ class Written:
 def rebuild(plan: Plan, store: Store) -> Written:
     """Rewrite the tables `rankings`, `attacks` and `definitions`, the report and MLflow from what the tables hold."""
     values = trials(store, plan.units)
-    ranked = _rank(plan, values)
+    ranked = rank_study(values, study=plan.study.name, classes=classes_of(plan))
     audited = _audited(plan, store)
     if audited is not None:
         store.replace("attacks", audited.attacks, {"study": plan.study.name})
+    if plan.study.search is not None:
+        store.replace("searches", search_rows(plan.units, plan.study.name, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
     page, missing = None, []
@@ -65,20 +68,15 @@ def rebuild(plan: Plan, store: Store) -> Written:
     return Written(page, tuple(missing))
 
 
-def rankings(plan: Plan, store: Store) -> pl.DataFrame:
-    """Return the `rankings` rows of a study from what its tables hold now."""
-    return _rank(plan, trials(store, plan.units))
+def classes_of(plan: Plan) -> dict[str, int]:
+    """Return the number of classes of each data set of a study."""
+    return {dataset.label: DATASETS[dataset.name].classes for dataset in plan.study.datasets}
 
 
 def attacks(plan: Plan, store: Store) -> pl.DataFrame:
     """Return the `attacks` rows of a study from what its farm has left so far."""
     assert plan.study.farm is not None
     return attack_rows(plan.units, plan.study.farm, plan.study.name, store)
-
-
-def _rank(plan: Plan, values: pl.DataFrame) -> pl.DataFrame:
-    classes = {dataset.label: DATASETS[dataset.name].classes for dataset in plan.study.datasets}
-    return rank_study(values, study=plan.study.name, classes=classes)
 
 
 def _audited(plan: Plan, store: Store) -> FarmAudit | None:
@@ -89,7 +87,7 @@ def _audited(plan: Plan, store: Store) -> FarmAudit | None:
 def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame, audited: FarmAudit | None) -> Path:
     from harness.report import ReportData, write_report
 
-    study = plan.study
+    study, classes = plan.study, classes_of(plan)
     data = ReportData(
         study=study.name,
         question=study.question,
@@ -102,6 +100,8 @@ def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFra
         attacks=polars_schema("attacks").to_frame() if audited is None else audited.attacks,
         definitions=definitions(),
         units=of_units(store, "units", plan.units),
+        cells=compare_cells(values, classes=classes),
+        friedman=tuple(friedman_study(values, classes=classes)),
     )
     if audited is not None:
         data = replace(data, roc=audited.roc, effects=audited.effects, worlds=audited.worlds, growth=audited.growth)

@@ -53,7 +53,7 @@ def unit(
     """Return a unit on the tiny problem; one that starts from an original or a shadow needs it."""
     needs: tuple[str, ...] = ()
     about: dict[str, Any] = {"seed": seed, "recipe": recipe, "dataset": dataset}
-    if kind == Kind.UNLEARN or (kind == Kind.TIMING and method != "retrain"):
+    if kind in (Kind.UNLEARN, Kind.SEARCH) or (kind == Kind.TIMING and method != "retrain"):
         needs = (unit(Kind.ORIGINAL, **about).id,)
     if kind == Kind.SHADOW_UNLEARN:
         needs = (unit(Kind.SHADOW, **about).id,)

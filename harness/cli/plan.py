@@ -68,6 +68,7 @@ def _document(plan: Plan, powers: Mapping[str, FarmPower], root: str | None, wor
         "unpriced": cost.unpriced,
         "bytes": cost.bytes,
         "left_out": list(plan.left_out),
+        "published": [{"models": count, "what": what} for count, what in plan.study.published],
         "farm": {label: asdict(power) for label, power in powers.items()},
     }
 
@@ -84,6 +85,7 @@ def _text(document: dict[str, Any], powers: Mapping[str, FarmPower], workers: in
         f"stored   about {size(document['bytes'])} more",
         *farm_lines(powers),
         *(f"left out {line}" for line in document["left_out"]),
+        *(f"beside   {one['models']:,} models: {one['what']}" for one in document["published"]),
     ]
     return "\n".join(lines)
 

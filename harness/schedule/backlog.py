@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from harness.search.gates import Gate, Gates
 from harness.unit import Kind, Unit
 
 MOST_TRIES = 3
@@ -33,21 +34,32 @@ class Suggestion:
 class Backlog:
     """The units of a run that have not begun, and what they wait for.
 
-    A need that is not among the units is met. A unit whose need failed stays here: it is still to be run.
+    A need that is not among the units is met. A unit whose need failed stays here: it is still to be run. What a search
+    determines waits for its trials, and `resolve` fills in its hyperparameters when it is taken.
     They go by data set and architecture, since both stay warm in a worker.
     Among those, units that others need come first, and the rest in the order of the plan, which keeps those
     of one need together.
     """
 
-    def __init__(self, units: Sequence[Unit], attempts: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        attempts: Mapping[str, int],
+        gates: Gates | None = None,
+        resolve: Callable[[Unit], Unit] = lambda unit: unit,
+    ) -> None:
         self._units = {unit.id: unit for unit in units}
         self._attempts = Counter(attempts)
         self._tries: Counter[str] = Counter()
-        self._missing = {unit.id: self._units.keys() & set(unit.needs) for unit in units}
-        self._dependants: dict[str, list[str]] = defaultdict(list)
-        for waiting, needs in self._missing.items():
-            for need in needs:
-                self._dependants[need].append(waiting)
+        self._gates = Gates(units) if gates is None else gates
+        self._resolve = resolve
+        self._missing: dict[str, set[str | Gate]] = {
+            unit.id: {*(self._units.keys() & set(unit.needs)), *self._gates.closed_before(unit.id)} for unit in units
+        }
+        self._dependants: dict[str | Gate, list[str]] = defaultdict(list)
+        for waiting, missing in self._missing.items():
+            for one in missing:
+                self._dependants[one].append(waiting)
         self._order = self._ordered(units)
         self._ready: dict[Stage, list[tuple[int, str]]] = {stage: [] for stage in Stage}
         for unit in units:
@@ -64,12 +76,22 @@ class Backlog:
         _, unit = heapq.heappop(self._ready[stage])
         self._attempts[unit] += 1
         self._tries[unit] += 1
-        return Suggestion(self._units[unit], self._attempts[unit], self._tries[unit])
+        return Suggestion(self._resolve(self._units[unit]), self._attempts[unit], self._tries[unit])
 
     def finished(self, unit: str) -> None:
         """Note that a unit has its result: what waited for it alone can begin."""
-        for dependant in self._dependants[unit]:
-            self._missing[dependant].discard(unit)
+        self._release(unit)
+        for gate in self._gates.ended(unit, done=True):
+            self._release(gate)
+
+    def failed(self, unit: str) -> None:
+        """Note that a unit will have no result in this run; a search goes on without it."""
+        for gate in self._gates.ended(unit, done=False):
+            self._release(gate)
+
+    def _release(self, met: str | Gate) -> None:
+        for dependant in self._dependants[met]:
+            self._missing[dependant].discard(met)
             self._make_ready_if_met(dependant)
 
     def again(self, unit: str) -> bool:
@@ -91,7 +113,7 @@ class Backlog:
             cells.setdefault(_cell(unit), len(cells))
 
         def key(unit: Unit) -> tuple[int, bool]:
-            return cells[_cell(unit)], unit.id not in self._dependants
+            return cells[_cell(unit)], not (unit.id in self._dependants or self._gates.held_by(unit.id))
 
         return {unit.id: rank for rank, unit in enumerate(sorted(units, key=key))}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.schedule.backlog import MOST_TRIES, Suggestion
 from harness.unit import Unit
@@ -13,10 +13,17 @@ class Bundles:
     """The units of a farm that have not begun. A shadow and all that is done to it is a bundle; so is each retrain.
 
     A worker takes a bundle whole and goes through it in order. Once every bundle is taken, an idle worker helps with
-    the longest whose shadow is trained. A unit whose shadow failed stays here: it is still to be run.
+    the longest whose shadow is trained. A unit whose shadow failed stays here: it is still to be run. `resolve` fills
+    in the hyperparameters that a search has chosen.
     """
 
-    def __init__(self, units: Sequence[Unit], attempts: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        attempts: Mapping[str, int],
+        resolve: Callable[[Unit], Unit] = lambda unit: unit,
+    ) -> None:
+        self._resolve = resolve
         self._units = {unit.id: unit for unit in units}
         self._attempts, self._tries = Counter(attempts), Counter[str]()
         self._bundles: dict[str, deque[str]] = {}
@@ -33,11 +40,14 @@ class Bundles:
         unit = self._bundles[bundle].popleft()
         self._attempts[unit] += 1
         self._tries[unit] += 1
-        return bundle, Suggestion(self._units[unit], self._attempts[unit], self._tries[unit])
+        return bundle, Suggestion(self._resolve(self._units[unit]), self._attempts[unit], self._tries[unit])
 
     def finished(self, unit: str) -> None:
         """Note that a unit has its result: after a shadow, all that is done to it can begin."""
         self._trained.add(unit)
+
+    def failed(self, unit: str) -> None:
+        """What needs the unit stays here."""
 
     def again(self, unit: str) -> bool:
         """Put back a unit that was begun and came to nothing; return False if it had all its tries."""

@@ -50,9 +50,10 @@ class End:
 
 
 class Queue(Protocol):
-    """What has not begun: hears of results, and takes back what came to nothing unless it had all its tries."""
+    """What has not begun: hears of each end, and takes back what came to nothing unless it had all its tries."""
 
     def finished(self, unit: str) -> None: ...
+    def failed(self, unit: str) -> None: ...
     def again(self, unit: str) -> bool: ...
 
 
@@ -93,6 +94,7 @@ class Endings:
         self._commit(suggestion, death, end)
         if death.final or not self.backlog.again(suggestion.unit.id):
             seconds = (datetime.now(UTC) - end.begun).total_seconds()
+            self.backlog.failed(suggestion.unit.id)
             self.report(suggestion.unit, "failed", WorkerInfo(None, None, seconds, end.busy))
 
     def _ended(self, suggestion: Suggestion, end: End, result: Mapping[str, Any]) -> None:
@@ -103,7 +105,9 @@ class Endings:
         shared = self.feed.demand(suggestion).gpu < 1
         if result.get("out_of_memory") and shared and self.backlog.again(unit.id):
             return
-        if status != "failed":
+        if status == "failed":
+            self.backlog.failed(unit.id)
+        else:
             self.backlog.finished(unit.id)
         self.report(unit, status, WorkerInfo(result["host"], result["pid"], result["seconds"], end.busy))
 

@@ -14,6 +14,7 @@ from harness.schedule.cluster import Session
 from harness.schedule.deaths import Death, collect_trace, death, drop_traces
 from harness.schedule.demand import Demand, NoRoom, demand_of, slots
 from harness.schedule.endings import Endings, Report
+from harness.search.gates import Gates
 
 if TYPE_CHECKING:
     from harness.schedule.performer import Job
@@ -35,6 +36,7 @@ def run_units(
     keep_models: KeepModels = "original",
     resources: Resources = "auto",
     heartbeat: Callable[[], None] = lambda: None,
+    resolve: Callable[[Unit], Unit] = lambda unit: unit,
 ) -> None:
     """Perform units on the workers of a Ray session; those that are timed come last, each alone.
 
@@ -55,6 +57,7 @@ def run_units(
         keep_models: `original`, `none`, `all` or `farm` (all, and the weights of the farm).
         resources: what is set aside for a unit.
         heartbeat: called several times a second while units run.
+        resolve: fills in the hyperparameters of a unit that a search determines, once its trials have ended.
 
     Raises:
         KeyboardInterrupt: after a Ctrl-C, once what ends within five seconds is committed.
@@ -72,13 +75,14 @@ def run_units(
     store = Store.open(root, write=True)
     images = _images(units, data)
     job = Job(uuid.uuid4().hex[:8], store.uri, tuple(plugins), device, time_limit, keep_models, images)
-    farm = Bundles([unit for unit in units if unit.kind.of_farm], attempts)
-    backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts)
+    gates = Gates(units)
+    backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts, gates, resolve)
     with draining() as state:
         run = _Run(session, store, job, backlog, demand, state, report, heartbeat)
         try:
             run.fit(Stage.TOGETHER)
-            run.farm(farm)
+            chosen = (unit for unit in units if not gates.closed_before(unit.id))
+            run.farm(Bundles([unit for unit in chosen if unit.kind.of_farm], attempts, resolve))
             run.fit(Stage.ALONE)
         finally:
             drop_traces(job.token)

@@ -133,6 +133,28 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
                 ("memory", _int),  # bytes
             ]
         ),
+        "searches": pa.schema(
+            [
+                ("study", _text),
+                ("unit", _text),
+                ("dataset", _text),
+                ("scenario", _text),
+                ("architecture", _text),
+                ("method", _text),
+                ("config", _text),
+                ("seed", _int),
+                ("sampler", _text),  # random | nsga3
+                ("number", _int),  # of the suggestion
+                ("generation", _int),
+                ("seeds", _text),  # that the suggestion is tried on, such as 0,1,2
+                ("retain_gap", _float),  # objectives of this trial, lower is better
+                ("forget_gap", _float),
+                ("val_gap", _float),
+                ("discernibility", _float),
+                ("norm", _float),  # of the suggestion's objectives, over all its seeds; null if one has none
+                ("chosen", pa.bool_()),
+            ]
+        ),
         "rankings": pa.schema(
             [
                 ("study", _text),
@@ -151,6 +173,11 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
                 ("status", _text),  # ranked | reference | failed
                 ("cells", _int),
                 ("seeds", _int),
+                ("g1", _int),  # cells of the group in which the method is in G1 (best), G2, G3, Failed
+                ("g2", _int),
+                ("g3", _int),
+                ("g_failed", _int),
+                ("group_rank", _float),  # by more G1, more G2, more G3, fewer Failed, the mean
             ]
         ),
         "definitions": pa.schema(
@@ -182,6 +209,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "failures": ("unit", "attempt"),
         "costs": ("stage", "dataset", "architecture", "device"),
+        "searches": ("study", "unit"),
         "rankings": ("study", "group", "metric", "method", "config"),
         "definitions": ("metric",),
     }
@@ -196,6 +224,7 @@ PARTITIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 VIEWS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "attacks": ("study",),
+        "searches": ("study",),
         "rankings": ("study",),
         "pools": ("dataset", "farm", "pool"),
         "costs": (),
@@ -204,7 +233,9 @@ VIEWS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 # Tables that a unit may speak of; the others are computed from them.
-COMMITTED: tuple[str, ...] = tuple(name for name in SCHEMAS if name not in {"attacks", "rankings", "definitions"})
+COMMITTED: tuple[str, ...] = tuple(
+    name for name in SCHEMAS if name not in {"attacks", "searches", "rankings", "definitions"}
+)
 
 
 def is_about_units(table: str) -> bool:

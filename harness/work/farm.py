@@ -64,7 +64,7 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     on_device = {part: _index(positions, bench) for part, positions in parts.items()}
     view = view_of(unit, audited.data, on_device, run, bench.dataset(unit.dataset).spec.classes)
     model = starting_model(unit, bench)
-    method = registry.find(METHODS, unit.method.name).create(unit.values)
+    method = registry.find(METHODS, unit.method.name).create(unit.hyperparameters)
     phase("unlearn")
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     phase("evaluate")

@@ -74,19 +74,23 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     """Run a method on its own copy of the original and evaluate the result on all parts of the scenario."""
     phase("load")
     loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
-    observe = None if unit.kind == Kind.TIMING else _observer(loaded, parts.index)
+    observe = None if unit.kind in (Kind.TIMING, Kind.SEARCH) else _observer(loaded, parts.index)
     run, view, model = _prepare(unit, bench, loaded, parts, observe)
-    method = registry.find(METHODS, unit.method.name).create(unit.values)
+    method = registry.find(METHODS, unit.method.name).create(unit.hyperparameters)
     phase("unlearn")
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     seconds = run.clock.stop()
     if unit.kind == Kind.TIMING:
         return Outcome(model, seconds, run.steps)
     phase("evaluate")
-    evaluations = evaluate_parts(model, loaded, parts.index)
+    # No choice of hyperparameters sees test.
+    held_out = (VAL,) if unit.kind == Kind.SEARCH else (VAL, TEST)
+    evaluations = evaluate_parts(model, loaded, {part: parts.index[part] for part in (RETAIN, FORGET, *held_out)})
     phase("attack")
-    signals = _signals(evaluations, loaded, parts)
-    attacked = {part.value: _population_mia(signals[FORGET], signals[part]) for part in (VAL, TEST)}
+    signals = _signals(evaluations, loaded, parts, held_out)
+    attacked = {part.value: _population_mia(signals[FORGET], signals[part]) for part in held_out}
+    if unit.kind == Kind.SEARCH:
+        return Outcome(model, seconds, run.steps, evaluations, population_mia=attacked)
     asked: dict[tuple[str, Query], Signal] = {(part, "identity"): signal for part, signal in signals.items()}
     return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked, asked)
 
@@ -110,7 +114,7 @@ def view_of(
 ) -> View:
     """Return what a unit's method may see of the images at the index [n] of each part."""
     spec = registry.find(METHODS, unit.method.name)
-    even = unit.values.get(VARIANT) != REFERENCE
+    even = unit.hyperparameters.get(VARIANT) != REFERENCE
     samples = {part: PartSamples(data, positions, run.generator, even) for part, positions in index.items()}
     return View(spec.name, spec.reads, samples, classes, forget_classes)
 
@@ -147,15 +151,17 @@ def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) ->
     return model
 
 
-def _signals(evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts) -> dict[str, Signal]:
-    """Return what the population attack tells apart: forget (the members), and the held-out images of val and of test.
+def _signals(
+    evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, held_out: tuple[Part, ...]
+) -> dict[str, Signal]:
+    """Return what the population attack tells apart: forget (the members), and the images of the held-out parts.
 
     Where whole classes are forgotten, held-out images are those of the same classes: else class difficulty would pass
     for membership.
     """
     forget = evaluations[FORGET].phi
     signals = {FORGET.value: Signal(forget, np.ones(len(forget), dtype=bool))}
-    for part in (VAL, TEST):
+    for part in held_out:
         phi = evaluations[part].phi
         if parts.forget_classes:
             phi = phi[np.isin(loaded.labels[parts.split.of(part)], parts.forget_classes)]

@@ -128,7 +128,7 @@ def _unit_row(attempt: Attempt, status: str) -> Row:
 
 
 def _values(unit: Unit) -> dict[str, Any]:
-    return METHODS[unit.method.name].complete(unit.values) if not unit.kind.from_scratch else {}
+    return METHODS[unit.method.name].complete(unit.hyperparameters) if not unit.kind.from_scratch else {}
 
 
 def _hyperparameters(attempt: Attempt) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Literal
 
 from harness.engine.device import prepare
+from harness.origin import Chosen, NoUsableTrial
 from harness.unit import KeepModels, Kind, Unit, keeps_model
 from harness.work.bench import Workbench
 from harness.work.farm import run_on_shadow, train_shadow
@@ -57,6 +58,11 @@ def _warm_up_once(unit: Unit, bench: Workbench) -> None:
 
 def _outcome(attempt: Attempt) -> Outcome:
     unit = attempt.unit
+    if isinstance(unit.origin, Chosen) and unit.drawn is None:
+        search = unit.origin.search
+        seeds = f"{len(search.seeds)} seed{'s' if len(search.seeds) > 1 else ''}"
+        tried = f"{search.trials} suggestions of {search.sampler} on {seeds}"
+        raise NoUsableTrial(f"no trial of the search ({tried}) is usable; see the failures of its units")
     if unit.kind == Kind.ORIGINAL:
         return train_original(unit, attempt.bench, attempt.enter)
     if unit.kind == Kind.SHADOW:

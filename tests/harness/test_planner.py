@@ -43,6 +43,43 @@ def test_the_plan_is_the_golden_one(tiny: Path) -> None:
     assert (plan.id, plan.counts()) == (tiny_study.GOLDEN, COUNTS)
 
 
+@pytest.mark.parametrize("trials", [1, pytest.param(100, marks=pytest.mark.slow)])
+def test_the_suite_of_deep_unlearn_counts_what_its_commands_count(trials: int) -> None:
+    study = load_study("deep_unlearn")
+    assert study.search is not None
+    assert study.search.trials == 100
+    plan = make_plan(replace(study, search=replace(study.search, trials=trials)))
+    settings, methods, seeds = 5 * 2, 18, 10
+    assert plan.counts() == {
+        "original": settings * seeds,
+        "retrain": settings * seeds,
+        "search": settings * methods * 3 * trials,
+        "unlearn": settings * (methods + 1) * seeds,
+        "timing": settings * (methods + 1) * seeds,
+    }
+    assert not plan.left_out
+    tried = {unit.seed for unit in plan.units.values() if unit.kind == Kind.SEARCH}
+    assert tried == {0, 1, 2}
+
+
+def test_the_published_farm_and_ours_ask_the_same_methods() -> None:
+    ours, published = (load_study(name) for name in ("ulira", "ulira_64x10"))
+    assert [choice.spec.name for choice in ours.methods] == [choice.spec.name for choice in published.methods]
+    counts = make_plan(replace(published, search=None)).counts()
+    assert counts["shadow"] == 64
+    assert counts["shadow_retrain"] == 640
+    assert counts["shadow_unlearn"] == 640 * (6 + 1)
+
+
+def test_a_farm_audits_the_methods_that_it_names(tmp_path: Path) -> None:
+    farm = tiny_study.TINY["farm"] | {"methods": ["ct"]}
+    plan = tiny_study.plan_of(tmp_path, farm=farm)
+    audited = {unit.method.name for unit in plan.units.values() if unit.kind == Kind.SHADOW_UNLEARN}
+    assert audited == {"ct", "original"}
+    whole = tiny_study.plan_of(tmp_path)
+    assert plan.units.keys() < whole.units.keys(), "what is audited has the ids that it always had"
+
+
 def test_the_digits_suite_counts_what_its_file_says() -> None:
     plan = make_plan(load_study("digits"))
     study, farm = plan.study, plan.study.farm

@@ -16,6 +16,7 @@ from torch import nn
 
 from harness import registry
 from harness.contracts import DATASETS, METHODS, RETAIN, Run, View, fixed, method
+from harness.origin import Search
 from harness.study import Study, load_study
 from harness.yamlfile import InvalidFile
 
@@ -112,6 +113,28 @@ def test_designs_have_the_defaults_that_they_need(tmp_path: Path) -> None:
     fixed_data = load(tmp_path, farm={"design": "conditional", "shadows": 10, "pools": {"random": {"size": 100}}}).farm
     assert fixed_data is not None
     assert (fixed_data.retrains, fixed_data.draws, fixed_data.pools) == (10, 0, ("random",))
+
+
+def test_a_search_runs_on_the_first_seeds_and_draws_what_is_not_given(tmp_path: Path) -> None:
+    assert load(tmp_path).search is None
+    study = load(
+        tmp_path,
+        methods=["finetune", {"ct": {"lr": 0.1}}, "original"],
+        seeds=[4, 2, 7],
+        search={"trials": 5, "sampler": "random", "seeds": 2, "select": "reference"},
+    )
+    assert study.search == Search(5, "random", (4, 2), "reference", 0)
+    assert study.search.streams == ((4,), (2,))
+    assert replace(study.search, select="mean").streams == ((4, 2),)
+    assert [choice.searched for choice in study.methods] == [True, True, False]
+    assert study.search_scenario == study.scenarios[0]
+
+
+def test_a_search_with_nothing_to_draw_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidFile, match=r"search\.trials: no method of the study has a hyperparameter left to search"
+    ):
+        load(tmp_path, methods=["original"], search={"trials": 5})
 
 
 def test_there_is_no_farm_without_shadows_or_without_its_measure(tmp_path: Path) -> None:
@@ -265,6 +288,13 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, old: str, new: st
         ("resources: {cpu: .inf}", "6: resources.cpu: input should be a finite number, not inf"),
         ("time_limit: 0", "6: time_limit: input should be greater than 0, not 0"),
         ("time_limit: .inf", "6: time_limit: input should be less than or equal to 100000000, not inf"),
+        ("search: {trials: 4, seeds: 2}", "6: search.seeds: must be at most 1, as many as the study has, not 2"),
+        ("search:\n  trials: -1", "7: search.trials: input should be greater than or equal to 0, not -1"),
+        ("search: {trials: 4, sampler: nsga2}", "6: search.sampler: input should be 'nsga3' or 'random', not 'nsga2'"),
+        ("search: {trials: 4, pick: mean}", "6: search.pick: unknown key; known: "),
+        ("search: {trials: 4, population: 1}", "6: search.population: input should be greater than or equal to 2"),
+        ("farm: {shadows: 4, methods: [finetun]}", "farm.methods.0: no method 'finetun' in the study; did you mean"),
+        ("published: [{count: 3}]", "6: published.0.what: the key is missing"),
         ("keep_models: some", "6: keep_models: input should be 'original', 'none', 'all' or 'farm', not"),
     ],
 )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from harness.contracts.recipe import Recipe
 from harness.farm import FarmRef, PoolSpec
+from harness.origin import Chosen, Search
 from harness.unit import DatasetRef, KeepModels, Kind, Named, Unit, keeps_model
 
 ORIGINAL = Unit(
@@ -47,8 +48,17 @@ SHADOW = replace(
     pool="canary",
 )
 HALF = replace(SHADOW, farm=FarmRef((), design="half_splits", queries=("identity", "flip")), pool="draw3")
-UNITS = [ORIGINAL, TRIAL, SHADOW]
-GOLDEN = ["b36c3cceeba6d6fca221", "36760b3d01ac969ee6fc", "3d6406220482c42e2434"]
+SEARCH = Search(100, "nsga3", (0, 1, 2), "mean", 50)
+SUGGESTED = replace(TRIAL, kind=Kind.SEARCH, config="suggestion=7", values={}, origin=SEARCH.suggested(7, (0, 1, 2)))
+CHOSEN = replace(TRIAL, config="search:nsga3:100x3:mean", values={}, origin=Chosen(SEARCH, "random:0.1"))
+UNITS = [ORIGINAL, TRIAL, SHADOW, SUGGESTED, CHOSEN]
+GOLDEN = [
+    "b36c3cceeba6d6fca221",
+    "36760b3d01ac969ee6fc",
+    "3d6406220482c42e2434",
+    "08d9394b9e61ae06ed20",
+    "12be61b146346533efa1",
+]
 """Ids that results were stored under: where one changes, everything that was ever run is run again."""
 
 CANONICAL = (
@@ -92,6 +102,15 @@ CHANGES: list[dict[str, Any]] = [
     {"farm": FarmRef((PoolSpec("canary", 120),), 1, queries=("identity", "flip"))},
     {"farm": FarmRef((), design="half_splits")},
     {"pool": "canary"},
+    {"origin": SEARCH.suggested(7, (0, 1, 2))},
+    {"origin": SEARCH.suggested(8, (0, 1, 2))},
+    {"origin": SEARCH.suggested(7, (0,))},
+    {"origin": replace(SEARCH, population=20).suggested(7, (0,))},
+    {"origin": replace(SEARCH, sampler="random", population=0).suggested(7, (0,))},
+    {"origin": Chosen(SEARCH, "random:0.1")},
+    {"origin": Chosen(SEARCH, "class:3")},
+    {"origin": Chosen(replace(SEARCH, trials=50), "random:0.1")},
+    {"origin": Chosen(replace(SEARCH, select="reference"), "random:0.1")},
 ]
 
 
@@ -108,7 +127,19 @@ def test_every_change_gives_another_id() -> None:
     changed = {replace(TRIAL, **change).id for change in CHANGES}
     assert len(changed) == len(CHANGES)
     assert TRIAL.id not in changed
-    assert {name for change in CHANGES for name in change} == {field.name for field in fields(Unit)}
+    assert {name for change in CHANGES for name in change} == {field.name for field in fields(Unit)} - {"drawn"}
+
+
+@pytest.mark.parametrize("unit", [SUGGESTED, CHOSEN], ids=lambda unit: unit.kind)
+def test_what_a_search_draws_is_no_part_of_the_id(unit: Unit) -> None:
+    drawn = replace(unit, values={"epochs": 4}, drawn={"lr": 0.01})
+    assert drawn.id == replace(unit, values={"epochs": 4}).id
+    assert drawn.hyperparameters == {"epochs": 4, "lr": 0.01}
+
+
+def test_a_search_that_grows_keeps_its_suggestions() -> None:
+    grown = replace(SEARCH, trials=1000)
+    assert [grown.suggested(k, (0,)) for k in range(100)] == [SEARCH.suggested(k, (0,)) for k in range(100)]
 
 
 numbers = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5))
@@ -151,7 +182,7 @@ def test_the_digest_tells_farms_apart_and_is_the_golden_one() -> None:
         ("none", set()),
         ("original", {Kind.ORIGINAL}),
         ("all", {Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN}),
-        ("farm", set(Kind) - {Kind.TIMING}),
+        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH}),
     ],
 )
 def test_whose_weights_stay(keep: KeepModels, kept: set[Kind]) -> None:

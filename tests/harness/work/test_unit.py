@@ -16,6 +16,7 @@ from torch import nn
 
 from harness import registry
 from harness.contracts import DATASETS, RETAIN, Images, Part, Run, View
+from harness.origin import Suggested
 from harness.store import SCHEMAS, Store
 from harness.unit import Kind
 
@@ -25,6 +26,9 @@ Declare = Callable[[str, Collection[Part], Callable[[nn.Module, View, Run], nn.M
 UNITS = {
     Kind.ORIGINAL: ORIGINAL,
     Kind.RETRAIN: unit(Kind.RETRAIN, "retrain"),
+    Kind.SEARCH: replace(
+        unit(Kind.SEARCH, "finetune"), origin=Suggested("random", 0, (0,), 0), drawn={"weight_decay": 0.01}
+    ),
     Kind.UNLEARN: unit(Kind.UNLEARN, "finetune"),
     Kind.SHADOW: SHADOW,
     Kind.SHADOW_RETRAIN: unit(Kind.SHADOW_RETRAIN, "retrain", pool="canary"),
@@ -41,6 +45,7 @@ OF_SHADOWS = {("test", metric) for metric in BOTH}
 METRICS = {
     Kind.ORIGINAL: {(part, metric) for part in ("train", "val", "test") for metric in BOTH},
     Kind.RETRAIN: OF_TRIALS,
+    Kind.SEARCH: {(part, metric) for part, metric in OF_TRIALS if part != "test"},
     Kind.UNLEARN: OF_TRIALS,
     Kind.TIMING: {("all", "seconds")},
     Kind.SHADOW: OF_SHADOWS,
@@ -92,7 +97,7 @@ def test_every_kind_leaves_the_metrics_and_signals_that_others_count_on(full: La
         assert row["query"] == "identity"
         assert row["n"] == len(row["phi"]) == len(row["member"]) > 0
     assert bool(full.rows("epochs", done)) == (kind in (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN))
-    kept = kind not in (Kind.TIMING, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
+    kept = kind not in (Kind.TIMING, Kind.SEARCH, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
     assert full.store.has_model(done.id) == kept == (full.row(done)["model"] is not None)
 
 
@@ -107,7 +112,8 @@ def test_the_row_of_a_unit_says_what_it_cost_and_where(full: Lab, kind: Kind) ->
     assert abs((datetime.now(UTC) - row["started"]).total_seconds()) < 300
     assert json.loads(row["versions"])["torch"] == torch.__version__
     values = json.loads(row["hyperparameters"])
-    assert values.items() >= (QUICK if UNITS[kind].method.name == "finetune" else {}).items()
+    given = QUICK if UNITS[kind].method.name == "finetune" else {}
+    assert values.items() >= {**given, **(UNITS[kind].drawn or {})}.items()
     rows = full.rows("hyperparameters", UNITS[kind])
     assert {r["name"]: r["number"] if r["text"] is None else r["text"] for r in rows} == values
 

@@ -1,0 +1,117 @@
+"""The searches of a plan: what each suggestion is, and which one is best, from what the tables hold."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+
+import polars as pl
+
+from harness.contracts.space import Range, Value
+from harness.origin import Chosen, Suggested
+from harness.search.choice import Best, best_of
+from harness.search.objectives import OBJECTIVES, norm, objectives
+from harness.search.samplers import Values, nsga3_suggestions, random_suggestion
+from harness.search.stream import Stream, stream_of, streams_of
+from harness.store import Store
+from harness.unit import Kind, Unit
+
+HOPELESS = (math.inf,) * len(OBJECTIVES)
+"""The objectives of a suggestion that failed or diverged with one of its seeds."""
+
+Cell = tuple[str, str, str]
+
+
+class Searches:
+    """Fills in what searches draw. It looks at the results of a stream when first asked: once they are all in."""
+
+    def __init__(self, units: Iterable[Unit], store: Store) -> None:
+        self._store = store
+        self._trials: dict[Stream, dict[int, list[Unit]]] = defaultdict(lambda: defaultdict(list))
+        self._retrains: dict[tuple[Cell, int], str] = {}
+        for unit in units:
+            if isinstance(unit.origin, Suggested):
+                self._trials[stream_of(unit)][unit.origin.number].append(unit)
+            elif unit.kind == Kind.RETRAIN:
+                cell = (unit.dataset.label, unit.scenario.name, unit.architecture.name)
+                self._retrains[cell, unit.seed] = unit.id
+        self._asked = cache(self._ask)
+        self._best = cache(self._choose)
+
+    def resolve(self, unit: Unit) -> Unit:
+        """Return a unit with the hyperparameters that its search draws.
+
+        `drawn` stays None where no trial of the search is usable: whoever performs the unit then says so.
+        """
+        if isinstance(unit.origin, Suggested):
+            return replace(unit, drawn=self._suggestion(stream_of(unit), unit.origin.number))
+        if isinstance(unit.origin, Chosen):
+            best = self.best(unit)
+            return unit if best is None else replace(unit, drawn=self._drawn(best.stream, [best.number])[best.number])
+        return unit
+
+    def best(self, unit: Unit) -> Best | None:
+        """Return the best suggestion of the search that a unit's hyperparameters come from; None if none is usable."""
+        assert isinstance(unit.origin, Chosen)
+        return self._best(streams_of(unit), unit.origin.search.trials)
+
+    def _choose(self, streams: tuple[Stream, ...], trials: int) -> Best | None:
+        return best_of({stream: self._objectives(stream, trials) for stream in streams})
+
+    def _suggestion(self, stream: Stream, number: int) -> Values:
+        if not stream.population:
+            return random_suggestion(stream, number)
+        return dict(self._asked(stream, number // stream.population)[number])
+
+    def _ask(self, stream: Stream, generation: int) -> Mapping[int, Values]:
+        """Ask for a generation. A suggestion that was committed counts as it was run, another as it would be asked."""
+        count = generation * stream.population
+        ran = self._drawn(stream, range(count))
+        values = [ran.get(number) or self._suggestion(stream, number) for number in range(count)]
+        return nsga3_suggestions(stream, generation, list(zip(values, self._objectives(stream, count), strict=True)))
+
+    def _objectives(self, stream: Stream, count: int) -> list[tuple[float, ...]]:
+        """Return the objectives of the first `count` suggestions: means over seeds, `HOPELESS` if one is unknown."""
+        known = self._known(stream, [unit for number in range(count) for unit in self._trials[stream][number]])
+        return [known.get(number, HOPELESS) for number in range(count)]
+
+    def _known(self, stream: Stream, units: list[Unit]) -> dict[int, tuple[float, ...]]:
+        """Return the objectives of the suggestions that are usable with every seed of the stream, by number."""
+        frame = self._frame(units)
+        wanted = [*frame["unit"], *frame["retrain"].unique()]
+        rows = objectives(frame, self._store.scan("metrics").filter(pl.col("unit").is_in(wanted)).collect())
+        means = rows.group_by("number").agg(
+            *(pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).mean()).alias(name) for name in OBJECTIVES),
+            seeds=pl.len(),
+        )
+        usable = means.filter(norm().is_finite() & (pl.col("seeds") == len(stream.seeds)))
+        return {row[0]: row[1:] for row in usable.select("number", *OBJECTIVES).iter_rows()}
+
+    def _frame(self, units: Iterable[Unit]) -> pl.DataFrame:
+        """Return a row for each trial: `unit`, `retrain` (of its seed) and `number`."""
+        rows = []
+        for unit in units:
+            assert isinstance(unit.origin, Suggested)
+            cell = (unit.dataset.label, unit.scenario.name, unit.architecture.name)
+            rows.append((unit.id, self._retrains[cell, unit.seed], unit.origin.number))
+        schema = {"unit": pl.String, "retrain": pl.String, "number": pl.Int64}
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def _drawn(self, stream: Stream, numbers: Iterable[int]) -> dict[int, Values]:
+        """Return the hyperparameters that committed trials ran with, by number of the suggestion."""
+        space, found = stream.space, defaultdict[int, Values](dict)
+        number_of = {unit.id: number for number in numbers for unit in self._trials[stream][number]}
+        rows = self._store.scan("hyperparameters").filter(pl.col("unit").is_in(list(number_of)))
+        for unit, name, value, text in rows.select("unit", "name", "number", "text").collect().iter_rows():
+            if name in space:
+                found[number_of[unit]][name] = _typed(space[name], value, text)
+        return {number: {name: values[name] for name in space} for number, values in found.items()}
+
+
+def _typed(range_: Range, number: float | None, text: str | None) -> Value:
+    if number is None:
+        return str(text)
+    return int(number) if range_.type is int else number

@@ -1,0 +1,67 @@
+"""The table `searches`: every trial with its objectives, and which one was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from harness.origin import Chosen, Suggested
+from harness.search.objectives import OBJECTIVES, norm, objectives
+from harness.search.searches import Searches
+from harness.search.stream import Stream, stream_of
+from harness.store import Store
+from harness.store.schemas import polars_schema
+from harness.unit import Kind, Unit
+
+
+def search_rows(units: Mapping[str, Unit], study: str, store: Store) -> pl.DataFrame:
+    """Return the `searches` rows of a study: one for each trial that ended with a result.
+
+    The objectives are those of the trial itself; `norm` is what it is chosen by, over the means of the seeds that its
+    suggestion is tried on.
+    """
+    trials = [unit for unit in units.values() if isinstance(unit.origin, Suggested)]
+    committed = store.committed()
+    done = [unit for unit in trials if unit.id in committed]
+    if not done:
+        return polars_schema("searches").to_frame()
+    chosen = _chosen(units, store)
+    frame = pl.DataFrame([_row(unit, study, chosen) for unit in done], infer_schema_length=None)
+    retrains = _retrains(units).rename({"unit": "retrain"})
+    frame = frame.join(retrains, on=("dataset", "scenario", "architecture", "seed"), how="left")
+    wanted = [*frame["unit"], *frame["retrain"].unique().drop_nulls()]
+    metrics = store.scan("metrics").filter(pl.col("unit").is_in(wanted)).collect()
+    rows = objectives(frame, metrics)
+    suggestion = ("dataset", "scenario", "architecture", "method", "seeds", "config")
+    means = (pl.col(name).mean().over(suggestion) for name in OBJECTIVES)
+    complete = (pl.col("norm").is_not_null().sum() == pl.col("tried_on").first()).over(suggestion)
+    norms = rows.select(*means, complete=complete).select(norm=pl.when("complete").then(norm()))
+    schema = polars_schema("searches")
+    return rows.with_columns(norms["norm"]).select(schema.names()).cast(schema)
+
+
+def _row(unit: Unit, study: str, chosen: set[tuple[Stream, int]]) -> dict[str, object]:
+    origin = unit.origin
+    assert isinstance(origin, Suggested)
+    return unit.columns() | {
+        "study": study,
+        "sampler": origin.sampler,
+        "seeds": ",".join(map(str, origin.seeds)),
+        "tried_on": len(origin.seeds),
+        "number": origin.number,
+        "generation": origin.generation,
+        "chosen": (stream_of(unit), origin.number) in chosen,
+    }
+
+
+def _chosen(units: Mapping[str, Unit], store: Store) -> set[tuple[Stream, int]]:
+    searches = Searches(units.values(), store)
+    best = (searches.best(unit) for unit in units.values() if isinstance(unit.origin, Chosen))
+    return {(found.stream, found.number) for found in best if found is not None}
+
+
+def _retrains(units: Mapping[str, Unit]) -> pl.DataFrame:
+    columns = ("unit", "dataset", "scenario", "architecture", "seed")
+    rows = [unit.columns() for unit in units.values() if unit.kind == Kind.RETRAIN]
+    return pl.DataFrame([{name: row[name] for name in columns} for row in rows])
