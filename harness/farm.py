@@ -86,7 +86,13 @@ class FarmRef:
     def identity(self) -> dict[str, Any]:
         """Return what counts in the ids of units: what came after the first farms only where it is not the default."""
         later = {field.name: field.default for field in fields(self) if field.name not in ("pools", "seed")}
-        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
+        own = {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
+        # In version 1 each split had initial weights of its own.
+        return own | {"version": 2} if self.design == "half_splits" else own
+
+    def initial_seed(self, shadow: int) -> int:
+        """Return the seed of a shadow's initial weights: its own number; in the published half splits always 0."""
+        return 0 if self.design == "half_splits" else shadow
 
     @property
     def digest(self) -> str:

@@ -85,8 +85,9 @@ def in_cell(frame: pl.DataFrame, cell: Cell) -> pl.DataFrame:
 
 
 def merge_searches(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with every config `search:<id>` as `search`: rankings count them as one competitor."""
-    searched = pl.when(pl.col("config").str.starts_with("search:"))
+    """Return the frame with what was searched and every trial of a search as `search`: they are one competitor."""
+    config = pl.col("config").str
+    searched = pl.when(config.starts_with("search:") | config.starts_with("suggestion="))
     return frame.with_columns(config=searched.then(pl.lit("search")).otherwise("config"))
 
 

@@ -40,6 +40,7 @@ class Searches:
                 self._retrains[cell, unit.seed] = unit.id
         self._asked = cache(self._ask)
         self._best = cache(self._choose)
+        self._ran = cache(self._values)
 
     def resolve(self, unit: Unit) -> Unit:
         """Return a unit with the hyperparameters that its search draws.
@@ -50,7 +51,7 @@ class Searches:
             return replace(unit, drawn=self._suggestion(stream_of(unit), unit.origin.number))
         if isinstance(unit.origin, Chosen):
             best = self.best(unit)
-            return unit if best is None else replace(unit, drawn=self._drawn(best.stream, [best.number])[best.number])
+            return unit if best is None else replace(unit, drawn=self._ran(best))
         return unit
 
     def best(self, unit: Unit) -> Best | None:
@@ -60,6 +61,9 @@ class Searches:
 
     def _choose(self, streams: tuple[Stream, ...], trials: int) -> Best | None:
         return best_of({stream: self._objectives(stream, trials) for stream in streams})
+
+    def _values(self, best: Best) -> Values:
+        return self._drawn(best.stream, [best.number])[best.number]
 
     def _suggestion(self, stream: Stream, number: int) -> Values:
         if not stream.population:

@@ -111,9 +111,10 @@ class Workbench:
         return _kept(self._audited, key, KEPT_DATASETS, lambda: self._audit(unit))
 
     def initial_model(self, unit: Unit, name: str = "") -> nn.Module:
-        """Return the untrained model of a unit's architecture, data set and seed; a name gives another one."""
+        """Return the untrained model of a unit's architecture, data set, seed and farm; a name gives another one."""
         spec = registry.find(DATASETS, unit.dataset.name)
-        return build(self.architecture(unit), spec, unit.seed, self.device, name)
+        seed = unit.seed if unit.farm is None else unit.farm.initial_seed(unit.seed)
+        return build(self.architecture(unit), spec, seed, self.device, name)
 
     def architecture(self, unit: Unit) -> ArchitectureSpec:
         """Return the architecture of a unit."""

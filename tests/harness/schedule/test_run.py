@@ -17,6 +17,7 @@ import torch
 from harness import local
 from harness.schedule import NoRoom, WorkerUnfit, tuning
 from harness.schedule.deaths import TIME_LIMIT
+from harness.search.searches import Searches
 from harness.store import SCHEMAS, Store
 from harness.unit import Kind, Unit
 from harness.work import Workbench, official
@@ -36,18 +37,28 @@ def _named(units: list[Unit], method: str) -> Unit:
 
 @pytest.fixture(scope="module")
 def studied(run: Run, make_units: MakeUnits, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Store]:
-    """A study on the digits, run in one process and through Ray."""
+    """A study on the digits with a search and a farm, run in one process and through Ray."""
     units = make_units(
         ["finetune", "msg"],
         datasets=["digits"],
+        search={"trials": 3, "sampler": "nsga3", "population": 2},
         measures=["accuracy", "population_mia", "ulira", "run_time"],
         farm={"shadows": 2, "retrains": 2, "pools": {"canary": {"size": 40, "labels": "random"}}},
     )
     folder = tmp_path_factory.mktemp("equal")
     stores = {name: Store.open(str(folder / name), write=True) for name in ("local", "ray")}
     bench = Workbench(stores["local"], torch.device("cpu"), official.read)
-    local.run_units(units, bench, {}, time_limit=120.0, keep_models="original", report=lambda *ended: None)
-    told = run(stores["ray"], units)
+    resolve = {name: Searches(units, store).resolve for name, store in stores.items()}
+    local.run_units(
+        units,
+        bench,
+        {},
+        time_limit=600.0,
+        keep_models="original",
+        report=lambda *ended: None,
+        resolve=resolve["local"],
+    )
+    told = run(stores["ray"], units, resolve=resolve["ray"])
     assert set(told.status.values()) == {"done"}
     assert told.status.keys() == {unit.id for unit in units}
     return stores
@@ -68,9 +79,12 @@ def test_tables_are_those_of_one_process(studied: Mapping[str, Store], table: st
 
 def test_a_unit_begins_after_its_needs_and_a_timed_one_alone(studied: Mapping[str, Store]) -> None:
     begin, kind = pl.col("started").dt.epoch("us") / 1e6, pl.col("kind")
-    rows = studied["ray"].scan("units").select(kind, begin=begin, end=begin + pl.col("seconds")).collect()
+    rows = studied["ray"].scan("units").select(kind, "method", begin=begin, end=begin + pl.col("seconds")).collect()
     (original,) = rows.filter(kind == "original").to_dicts()
     assert (rows.filter(kind == "unlearn")["begin"] >= original["end"]).all()
+    trials, chosen = rows.filter(kind == "search"), rows.filter((kind == "unlearn") & (pl.col("method") == "msg"))
+    assert trials.height == 6
+    assert (chosen["begin"] >= trials.filter(pl.col("method") == "msg")["end"].max()).all()
     timed, others = rows.filter(kind == "timing").sort("begin"), rows.filter(kind != "timing")
     assert timed.height == 3
     assert timed["begin"][0] >= others["end"].max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from harness.work.unit import Status
 pytestmark = pytest.mark.usefixtures("declaring")
 
 SEARCH: dict[str, Any] = {"trials": 8, "sampler": "nsga3", "seeds": 2, "select": "mean", "population": 4}
+README = (Path(harness.__file__).parents[1] / "README.md").read_text()
 BAD = 0.85
 """Above it the shaken method raises."""
 
@@ -195,6 +197,27 @@ def test_a_search_without_a_usable_trial_is_a_failed_row_and_the_rest_is_done(tm
     assert set(final["message"]) == {told}
     done = harness.scan("units", str(tmp_path / "runs")).filter(pl.col("kind") == "unlearn", status="done").collect()
     assert set(done["method"]) == {"shaken", "original"}
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_screen_table_and_page_speak_of_a_search(tmp_path: Path) -> None:
+    path = study(tmp_path, search=SEARCH | {"seeds": 1})
+    root = tmp_path / "runs"
+    answer = tiny_study.harness("run", path, "--root", root, "--local")
+    assert answer.code == 1, "some trials failed, and are named"
+    assert "failed: search shaken (suggestion=" in answer.err + answer.out
+    assert "the report could not be written" not in answer.out
+    page = (root / "reports" / "plain" / "index.html").read_text()
+    assert "ValueError: too much" in page
+    assert "suggestion=" not in page, "the trials of a search are told together"
+    asked = tiny_study.harness("query", DOCUMENTED, "--root", root, "--format", "json")
+    assert asked.code == 0, asked.err
+    rows = json.loads(asked.out)
+    assert {(row["method"], row["name"]) for row in rows} == {("shaken", "seed"), ("shaken", "sigma")}
+    assert rows[1]["value"] <= BAD
+
+
+DOCUMENTED = re.search(r"-- harness query: which hyperparameters gave this\?\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
 
 
 def test_what_a_study_gives_stays_and_the_rest_is_searched(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tiny_lab import DATASET, FARM, ORIGINAL, SHADOW, TRAIN, Lab, equal, state_o
 
 from harness.contracts import DATASETS
 from harness.engine.split import subset
+from harness.farm import FarmRef
 from harness.unit import DatasetRef, Kind
 from harness.work.bench import KEPT_ORIGINALS
 
@@ -85,6 +86,13 @@ def test_the_originals_that_were_used_last_stay_loaded(lab: Lab, monkeypatch: py
     for seed in (first, *others, first, last, first):
         lab.perform(unit(Kind.UNLEARN, seed=seed))
     assert loads == [original.id for original in originals]
+
+
+def test_half_splits_start_from_the_same_weights_and_pairs_from_their_own(lab: Lab) -> None:
+    for farm, alike in ((FarmRef((), design="half_splits"), True), (FARM, False)):
+        shadows = (replace(unit(Kind.SHADOW, seed=seed), farm=farm) for seed in (3, 4))
+        one, other = (state_of(lab.bench.initial_model(shadow)) for shadow in shadows)
+        assert equal(one, other) == alike
 
 
 def test_initial_models_are_own_copies_that_follow_from_the_seed(lab: Lab) -> None:
