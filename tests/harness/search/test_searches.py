@@ -89,7 +89,7 @@ class Killer(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("select", ["mean", "reference"])
+@pytest.mark.parametrize("select", ["mean", pytest.param("reference", marks=pytest.mark.slow)])
 def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, select: str) -> None:
     path = study(tmp_path, search=SEARCH | {"select": select})
     run(path, tmp_path / "whole")

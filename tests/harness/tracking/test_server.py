@@ -153,16 +153,13 @@ def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
         "--window-size=2200,900",
         "--virtual-time-budget=20000",
         f"--user-data-dir={tmp_path}/profile",
+        "--dump-dom",
     ]
-    shown = ["--dump-dom"], [f"--screenshot={tmp_path}/runs.png"]
-    for what in shown:
-        done = subprocess.run([str(CHROMIUM), *options, *what, ui.page], capture_output=True, text=True, timeout=600)
-        if what == shown[0]:
-            text = re.sub(r"<[^>]+>", " ", done.stdout)
+    done = subprocess.run([str(CHROMIUM), *options, ui.page], capture_output=True, text=True, timeout=600)
+    text = re.sub(r"<[^>]+>", " ", done.stdout)
     names = [name for name in ("rank.overall", "retention_deviation", "indiscernibility_val") if name in text]
     assert names == ["rank.overall", "retention_deviation", "indiscernibility_val"]
     assert all(method in text for method in ui.root.methods)
-    assert (tmp_path / "runs.png").stat().st_size > 50_000
 
 
 def test_ctrl_c_ends_the_interface_which_was_silent_reached_nobody_and_needed_no_torch(ui: Ui) -> None:
