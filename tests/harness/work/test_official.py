@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness import registry
@@ -124,7 +126,15 @@ def test_a_changed_byte_of_a_compressed_file_is_refused(
 ) -> None:
     content = bytearray(gzip.compress(CONTENTS["images.bin"]))
     content[data.draw(st.integers(10, len(content) - 1))] ^= change  # behind the header, which holds a time
+    assume(not _still_unpacks(bytes(content)))
     refused(tmp_path_factory.mktemp("changed"), "images.bin.gz", bytes(content))
+
+
+def _still_unpacks(content: bytes) -> bool:
+    """Say whether a changed archive holds the same bytes all the same: a few bits of its last byte fill it up."""
+    with suppress(OSError, EOFError, zlib.error):
+        return gzip.decompress(content) == CONTENTS["images.bin"]
+    return False
 
 
 @given(kept=st.floats(0, 1, exclude_max=True), suffix=st.sampled_from(sorted(PACK)))
