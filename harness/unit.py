@@ -123,6 +123,11 @@ class Unit:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
+    def cell(self) -> tuple[str, str, str]:
+        """Data set, scenario and architecture: where a retrain is comparable."""
+        return self.dataset.label, self.scenario.name, self.architecture.name
+
+    @property
     def stream(self) -> str:
         """What sets the random numbers of a farm's units apart from those of trials with the same method and seed."""
         return self.scenario.name if self.kind.of_farm else ""

@@ -9,7 +9,7 @@ import polars as pl
 
 from harness.cli.text import columns, interval, plural, rank_text
 from harness.metrics import CELL, GAP_IN_SD
-from harness.ranking import OVERALL, SHORT, Friedman
+from harness.ranking import OVERALL, SHORT, Friedman, known_metrics
 
 HEADER = [
     "rank",
@@ -90,17 +90,11 @@ def cells_text(frame: pl.DataFrame) -> str:
     """Return a table for each cell as the paper has it: mean, ± standard deviation over seeds, groups."""
     parts = []
     for cell, rows in frame.group_by(CELL, maintain_order=True):
-        shown = shown_metrics(rows)
+        shown = known_metrics(rows)
         header = ["method", "seeds", *(text for metric in shown for text in _heads(metric, rows)), "status"]
         table = [_cell_row(row, shown, rows) for row in rows.iter_rows(named=True)]
         parts.append(f"\n{', '.join(map(str, cell))}\n{columns(table, header)}")
     return "\n".join(parts)
-
-
-def shown_metrics(rows: pl.DataFrame) -> list[str]:
-    """Return the metrics that some row has; the plain gap only where no retention deviation is defined."""
-    known = [metric for metric in (*SHORT, GAP_IN_SD) if rows[metric].null_count() < rows.height]
-    return [metric for metric in known if metric != "gap_to_retrain" or "retention_deviation" not in known]
 
 
 def _heads(metric: str, rows: pl.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from harness.ranking.bootstrap import (
     interval,
     resample,
 )
-from harness.ranking.cells import CELLS_SCHEMA, SHORT, cell_table
+from harness.ranking.cells import CELLS_SCHEMA, SHORT, cell_table, known_metrics
 from harness.ranking.foreign import Foreign, InvalidResults, read_results
 from harness.ranking.friedman import Friedman, critical_difference, friedman, friedman_tests
 from harness.ranking.groups import GroupRule, UnknownGroupRule, divide
@@ -53,6 +53,7 @@ __all__ = [
     "headline_metrics",
     "hierarchical_mean",
     "interval",
+    "known_metrics",
     "rank",
     "rank_study",
     "read_results",

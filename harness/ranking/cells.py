@@ -74,6 +74,12 @@ def cell_table(
     return table.select(CELLS_SCHEMA.names()).cast(CELLS_SCHEMA)
 
 
+def known_metrics(rows: pl.DataFrame) -> list[str]:
+    """Return the metrics that some row of the table has; the plain gap only where no retention deviation is defined."""
+    known = [metric for metric in (*SHORT, GAP_IN_SD) if rows[metric].null_count() < rows.height]
+    return [metric for metric in known if metric != "gap_to_retrain" or "retention_deviation" not in known]
+
+
 def _trials(rows: pl.DataFrame) -> pl.DataFrame:
     trials = rows.group_by(*_KEY, "seed").agg(pl.col("usable").all())
     return trials.group_by(_KEY).agg(seeds=pl.col("usable").sum(), trials=pl.len())

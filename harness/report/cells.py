@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from harness.metrics import GAP_IN_SD
-from harness.ranking import SHORT
+from harness.ranking import SHORT, known_metrics
 from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.context import Context
 from harness.report.data import Cell, in_cell
@@ -23,9 +23,7 @@ _STATUS = (("ranked", ""), ("missing", "without a value"), ("failed", "failed"),
 
 def cell_metrics(context: Context, cell: Cell) -> list[str]:
     """Return the defined metrics that some method has in a cell; the plain gap where no retention deviation is."""
-    rows = in_cell(context.data.cells, cell)
-    known = [one for one in NAMES if one in context.meanings and rows[one].null_count() < rows.height]
-    return [one for one in known if one != "gap_to_retrain" or "retention_deviation" not in known]
+    return [one for one in known_metrics(in_cell(context.data.cells, cell)) if one in context.meanings]
 
 
 def cell_table(context: Context, cell: Cell) -> Table | None:

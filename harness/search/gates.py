@@ -33,12 +33,11 @@ class Gates:
                 self._close(unit, ((stream, g) for g in later))
         by_cell = defaultdict(list)
         for gate in self._closing:
-            by_cell[_cell(gate[0])].append(gate)
+            by_cell[gate[0].cell].append(gate)
         for unit in units:
             if unit.kind == Kind.RETRAIN:
-                cell = (unit.dataset.label, unit.scenario.name, unit.architecture.name)
                 self._retrains.add(unit.id)
-                self._close(unit, (gate for gate in by_cell[cell] if unit.seed in gate[0].seeds))
+                self._close(unit, (gate for gate in by_cell[unit.cell] if unit.seed in gate[0].seeds))
 
     def closed_before(self, unit: str) -> frozenset[Gate]:
         """Return the closed gates that a unit waits for."""
@@ -76,7 +75,3 @@ def waits_for(unit: Unit) -> tuple[Gate, ...]:
     if isinstance(unit.origin, Suggested) and unit.origin.generation:
         return ((stream_of(unit), unit.origin.generation - 1),)
     return ()
-
-
-def _cell(stream: Stream) -> tuple[str, str, str]:
-    return stream.dataset, stream.scenario, stream.architecture

@@ -36,8 +36,7 @@ class Searches:
             if isinstance(unit.origin, Suggested):
                 self._trials[stream_of(unit)][unit.origin.number].append(unit)
             elif unit.kind == Kind.RETRAIN:
-                cell = (unit.dataset.label, unit.scenario.name, unit.architecture.name)
-                self._retrains[cell, unit.seed] = unit.id
+                self._retrains[unit.cell, unit.seed] = unit.id
         self._asked = cache(self._ask)
         self._best = cache(self._choose)
         self._ran = cache(self._values)
@@ -58,6 +57,10 @@ class Searches:
         """Return the best suggestion of the search that a unit's hyperparameters come from; None if none is usable."""
         assert isinstance(unit.origin, Chosen)
         return self._best(streams_of(unit), unit.origin.search.trials)
+
+    def retrain_of(self, unit: Unit) -> str:
+        """Return the id of the retrain that a trial is compared with."""
+        return self._retrains[unit.cell, unit.seed]
 
     def _choose(self, streams: tuple[Stream, ...], trials: int) -> Best | None:
         return best_of({stream: self._objectives(stream, trials) for stream in streams})
@@ -99,8 +102,7 @@ class Searches:
         rows = []
         for unit in units:
             assert isinstance(unit.origin, Suggested)
-            cell = (unit.dataset.label, unit.scenario.name, unit.architecture.name)
-            rows.append((unit.id, self._retrains[cell, unit.seed], unit.origin.number))
+            rows.append((unit.id, self.retrain_of(unit), unit.origin.number))
         schema = {"unit": pl.String, "retrain": pl.String, "number": pl.Int64}
         return pl.DataFrame(rows, schema=schema, orient="row")
 

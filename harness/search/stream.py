@@ -28,6 +28,11 @@ class Stream:
     recipe: Recipe = field(compare=False)  # of the data set and architecture: one in a study
 
     @property
+    def cell(self) -> tuple[str, str, str]:
+        """Data set, scenario and architecture, as of `Unit.cell`."""
+        return self.dataset, self.scenario, self.architecture
+
+    @property
     def space(self) -> dict[str, Range]:
         """The ranges to draw from, in the order in which the method declares them."""
         given = dict(self.given)

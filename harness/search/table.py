@@ -12,7 +12,7 @@ from harness.search.searches import Searches
 from harness.search.stream import Stream, stream_of
 from harness.store import Store
 from harness.store.schemas import polars_schema
-from harness.unit import Kind, Unit
+from harness.unit import Unit
 
 
 def search_rows(units: Mapping[str, Unit], study: str, store: Store) -> pl.DataFrame:
@@ -26,11 +26,11 @@ def search_rows(units: Mapping[str, Unit], study: str, store: Store) -> pl.DataF
     done = [unit for unit in trials if unit.id in committed]
     if not done:
         return polars_schema("searches").to_frame()
-    chosen = _chosen(units, store)
-    frame = pl.DataFrame([_row(unit, study, chosen) for unit in done], infer_schema_length=None)
-    retrains = _retrains(units).rename({"unit": "retrain"})
-    frame = frame.join(retrains, on=("dataset", "scenario", "architecture", "seed"), how="left")
-    wanted = [*frame["unit"], *frame["retrain"].unique().drop_nulls()]
+    searches = Searches(units.values(), store)
+    chosen = _chosen(units, searches)
+    rows_of = [_row(unit, study, chosen) | {"retrain": searches.retrain_of(unit)} for unit in done]
+    frame = pl.DataFrame(rows_of, infer_schema_length=None)
+    wanted = [*frame["unit"], *frame["retrain"].unique()]
     metrics = store.scan("metrics").filter(pl.col("unit").is_in(wanted)).collect()
     rows = objectives(frame, metrics)
     suggestion = ("dataset", "scenario", "architecture", "method", "seeds", "config")
@@ -55,13 +55,6 @@ def _row(unit: Unit, study: str, chosen: set[tuple[Stream, int]]) -> dict[str, o
     }
 
 
-def _chosen(units: Mapping[str, Unit], store: Store) -> set[tuple[Stream, int]]:
-    searches = Searches(units.values(), store)
+def _chosen(units: Mapping[str, Unit], searches: Searches) -> set[tuple[Stream, int]]:
     best = (searches.best(unit) for unit in units.values() if isinstance(unit.origin, Chosen))
     return {(found.stream, found.number) for found in best if found is not None}
-
-
-def _retrains(units: Mapping[str, Unit]) -> pl.DataFrame:
-    columns = ("unit", "dataset", "scenario", "architecture", "seed")
-    rows = [unit.columns() for unit in units.values() if unit.kind == Kind.RETRAIN]
-    return pl.DataFrame([{name: row[name] for name in columns} for row in rows])

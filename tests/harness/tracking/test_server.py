@@ -145,18 +145,25 @@ def test_a_server_that_was_down_is_filled_in_later(
     assert capfd.readouterr() == ("", "")
 
 
+def opened(ui: Ui, folder: Path, what: str) -> str:
+    """Open the page in a browser and return what that prints."""
+    options = [*QUIET, "--window-size=2200,900", "--virtual-time-budget=20000", f"--user-data-dir={folder}/profile"]
+    command = [str(CHROMIUM), *options, what, ui.page]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_that_opens_can_be_seen(ui: Ui, tmp_path: Path) -> None:
+    opened(ui, tmp_path, f"--screenshot={tmp_path}/runs.png")
+    assert (tmp_path / "runs.png").stat().st_size > 50_000
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
-    options = [
-        *QUIET,
-        "--window-size=2200,900",
-        "--virtual-time-budget=20000",
-        f"--user-data-dir={tmp_path}/profile",
-        "--dump-dom",
-    ]
-    done = subprocess.run([str(CHROMIUM), *options, ui.page], capture_output=True, text=True, timeout=600)
-    text = re.sub(r"<[^>]+>", " ", done.stdout)
+    text = re.sub(r"<[^>]+>", " ", opened(ui, tmp_path, "--dump-dom"))
     names = [name for name in ("rank.overall", "retention_deviation", "indiscernibility_val") if name in text]
     assert names == ["rank.overall", "retention_deviation", "indiscernibility_val"]
     assert all(method in text for method in ui.root.methods)
