@@ -31,7 +31,7 @@ from harness.attacks.intervals import (
 from harness.attacks.joint import combine, jackknife_joint, ulira_joint, ulira_queries
 from harness.attacks.klom import ModelInterval, gaussian_kl, gaussian_kl_interval, klom, klom_floor, klom_interval
 from harness.attacks.learned import PopulationAttack, population_attack
-from harness.attacks.lira import LIRA_VARIANTS, lira, lira_reference
+from harness.attacks.lira import lira, lira_reference
 from harness.attacks.population import hanley_mcneil_se, population_auc, population_mia
 from harness.attacks.power import (
     auc_standard_error,
@@ -44,8 +44,9 @@ from harness.attacks.power import (
     smallest_detectable_effect_per_example,
 )
 from harness.attacks.rmia import OFFLINE_A, rmia, tune_offline_a
+from harness.attacks.rmia_farm import jackknife_rmia, rmia_farm
 from harness.attacks.signal import clip_phi, confidence_from_phi, count_nonfinite, loss_from_phi, phi
-from harness.attacks.student import VARIANCES
+from harness.attacks.student import LIRA_VARIANTS, VARIANCES
 from harness.attacks.svc_mia import Outputs, outputs, svc_efficacy, svc_feature, svc_training_privacy
 from harness.attacks.ulira import jackknife, stack_retrains, ulira
 
@@ -96,6 +97,7 @@ __all__ = [
     "jackknife",
     "jackknife_interval",
     "jackknife_joint",
+    "jackknife_rmia",
     "klom",
     "klom_floor",
     "klom_interval",
@@ -113,6 +115,7 @@ __all__ = [
     "population_mia",
     "rate_design_effect",
     "rmia",
+    "rmia_farm",
     "roc_points",
     "smallest_detectable_effect",
     "smallest_detectable_effect_per_example",

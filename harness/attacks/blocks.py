@@ -42,11 +42,11 @@ class Block:
         chosen = np.flatnonzero(enough)
         return everything[..., chosen], rest[..., chosen], chosen
 
-    def blank(self, ratio: Floats, chosen: slice | Integers) -> Floats:
-        """Return the log ratios of the chosen columns with 0 where phi is NaN, and NaN where the row is in no world."""
-        ratio[self.undefined[:, chosen]] = 0.0
-        ratio[~self.members[:, chosen]] = np.nan
-        return ratio
+    def blank(self, scores: Floats, chosen: slice | Integers, neutral: float = 0.0) -> Floats:
+        """Return scores of the chosen columns: neutral where phi is NaN, NaN where the row is in no world."""
+        scores[self.undefined[:, chosen]] = neutral
+        scores[~self.members[:, chosen]] = np.nan
+        return scores
 
 
 class Blocks:

@@ -27,7 +27,7 @@ from harness.attacks.student import Integers, Variance
 from harness.attacks.ulira import check_worlds, jackknife, ulira
 from harness.errors import did_you_mean
 
-VERSION = 2
+VERSION = 3
 """Of the definitions in this room; it rises with every change that moves a number."""
 
 BALANCED_ACCURACY = "bacc@0"

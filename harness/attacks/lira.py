@@ -10,22 +10,15 @@ Carlini et al. 2022 (arXiv 2112.03570). On plain arrays:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.attacks.errors import AttackError
 from harness.attacks.signal import Bools, Floats, clip_phi, refuse_nan
-from harness.attacks.student import Predictive, Variance, check_variance, predictive, shrink
+from harness.attacks.student import NEUTRAL, LiraVariant, Predictive, Variance, check_variant, predictive, shrink
 from harness.attacks.ulira import MIN_OBSERVATIONS
-from harness.errors import did_you_mean
-
-LiraVariant = Literal["online", "offline_1s", "offline_2s"]
-"""online: log p(phi | IN) - log p(phi | OUT). offline_1s: z of phi under OUT, where only higher is suspicious.
-offline_2s: z squared, where any distance is (over-forgetting shows as a negative z)."""
-
-LIRA_VARIANTS: tuple[str, ...] = get_args(LiraVariant)
 
 _ROUNDING = 1e-12
 _REFERENCE_FLOOR = 1e-30
@@ -61,7 +54,7 @@ def lira(
     Raises:
         AttackError: shapes do not fit, or a name is unknown or does not go with the other.
     """
-    _check_names(variant, variance)
+    check_variant(variant, variance)
     x, y, members = check_references(target, phi, inside)
     known = ~np.isnan(y)
     out = known & ~members
@@ -88,14 +81,6 @@ def check_references(target: npt.ArrayLike, phi: npt.ArrayLike, inside: npt.Arra
     return np.atleast_2d(x), y, members
 
 
-def _check_names(variant: str, variance: str) -> None:
-    check_variance(variance)
-    if variant not in LIRA_VARIANTS:
-        raise AttackError(f"unknown variant {variant!r}{did_you_mean(variant, LIRA_VARIANTS)}")
-    if variant != "online" and variance == "moderated_common":
-        raise AttackError(f"{variant} reads OUT alone, moderated_common pools IN and OUT; use moderated or online")
-
-
 def _score(x: Floats, y: Floats, worlds: Sequence[Bools], variant: str, variance: str) -> Floats:
     # around the median, a column on which all shadows agree has a spread of exactly 0
     centre = np.nanmedian(np.where(np.any(worlds, axis=0), y, np.nan), axis=0)
@@ -103,11 +88,11 @@ def _score(x: Floats, y: Floats, worlds: Sequence[Bools], variant: str, variance
     fits = _fit(x, y, worlds, variance)
     fit = np.zeros(len(x), dtype=np.int64)
     if variant == "online":
-        scores, neutral = fits[0].log_density(x, fit) - fits[1].log_density(x, fit), 0.0
+        scores = fits[0].log_density(x, fit) - fits[1].log_density(x, fit)
     else:
-        z = (x - fits[0].mean) / np.sqrt(fits[0].squared_scale)
-        scores, neutral = (z, 0.0) if variant == "offline_1s" else (z**2, 1.0)
-    return np.where(np.isnan(x), neutral, scores)
+        z = fits[0].z(x, fit)
+        scores = z if variant == "offline_1s" else z**2
+    return np.where(np.isnan(x), NEUTRAL[variant], scores)
 
 
 def _fit(x: Floats, y: Floats, worlds: Sequence[Bools], variance: str) -> list[Predictive]:

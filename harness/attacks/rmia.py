@@ -76,8 +76,8 @@ def rmia(
     if a is not None:
         mean_x, mean_z = _log_offline(mean_x, a), _log_offline(mean_z, a)
     else:
-        mean_x = _log_add(mean_x, _log_mean(y, members)) - np.log(2.0)
-    scores = np.array([_share(*rows, gamma) for rows in zip(_log_p(x) - mean_x, _log_p(z) - mean_z, strict=True)])
+        mean_x = log_add(mean_x, _log_mean(y, members)) - np.log(2.0)
+    scores = np.array([share(*rows, gamma) for rows in zip(log_p(x) - mean_x, log_p(z) - mean_z, strict=True)])
     scores = np.where(np.isnan(mean_x), np.nan, scores.reshape(x.shape))
     return scores.reshape(np.shape(target))
 
@@ -114,12 +114,14 @@ def tune_offline_a(
     return OFFLINE_A[int(np.argmax(aucs))]
 
 
-def _log_p(phi: Floats) -> Floats:
+def log_p(phi: Floats) -> Floats:
+    """Return log p of the label."""
     with np.errstate(invalid="ignore"):  # NaN, a diverged model, passes through
         return -loss_from_phi(phi)
 
 
-def _log_add(x: Floats, y: npt.ArrayLike) -> Floats:
+def log_add(x: Floats, y: npt.ArrayLike) -> Floats:
+    """Return log(e^x + e^y)."""
     with np.errstate(invalid="ignore"):  # NaN, an example without references, passes through
         return np.asarray(np.logaddexp(x, y), dtype=np.float64)
 
@@ -128,29 +130,30 @@ def _log_mean(phi: Floats, world: Bools) -> Floats:
     """Return log of the mean probability [n] over the cells of the world, NaN where it has none."""
     known = world & ~np.isnan(phi)
     count = known.sum(axis=0)
-    total = np.logaddexp.reduce(np.where(known, _log_p(phi), -np.inf), axis=0)
+    total = np.logaddexp.reduce(np.where(known, log_p(phi), -np.inf), axis=0)
     mean: Floats = np.where(count > 0, total - np.log(np.maximum(count, 1)), np.nan)
     return mean
 
 
 def _log_top_half(phi: Floats, inside: Bools) -> Floats:
     k = len(phi) // 2
-    out = np.where(inside, -np.inf, _log_p(phi))
+    out = np.where(inside, -np.inf, log_p(phi))
     mean: Floats = np.logaddexp.reduce(np.sort(out, axis=0)[len(phi) - k :], axis=0) - np.log(k)
     return mean
 
 
 def _log_offline(log_mean: Floats, a: float) -> Floats:
     with np.errstate(divide="ignore"):  # log 0 at a = 1, where the second term vanishes
-        return _log_add(log_mean + np.log((1 + a) / 2), np.log((1 - a) / 2))
+        return log_add(log_mean + np.log((1 + a) / 2), np.log((1 - a) / 2))
 
 
-def _share(x: Floats, z: Floats, gamma: float) -> Floats:
+def share(x: Floats, z: Floats, gamma: float) -> Floats:
+    """Return for each log ratio of x [n] the share of those of z [Z] that are smaller by more than log gamma."""
     ordered = np.sort(z[~np.isnan(z)])
     if not ordered.size:
         return np.full(x.shape, 0.5)
-    share = np.searchsorted(ordered, x - np.log(gamma), side="left") / ordered.size
-    return np.where(np.isnan(x), 0.5, share)
+    beaten = np.searchsorted(ordered, x - np.log(gamma), side="left") / ordered.size
+    return np.where(np.isnan(x), 0.5, beaten)
 
 
 def _check_population(
@@ -172,10 +175,15 @@ def _check_options(variant: str, a: float | None, gamma: float, ml_privacy_meter
         raise AttackError(f"a is {a}; offline needs it (see tune_offline_a), online has none")
     if a is not None and not 0.0 <= a <= 1.0:
         raise AttackError(f"a is {a}; it lies between 0 and 1")
-    if not 0.0 < gamma < np.inf:
-        raise AttackError(f"gamma is {gamma}; it is positive and finite")
+    check_gamma(gamma)
     if ml_privacy_meter and variant == "online":
         raise AttackError("ml_privacy_meter is offline only; use variant='offline' with an a")
+
+
+def check_gamma(gamma: float) -> None:
+    """Raise AttackError unless gamma is positive and finite."""
+    if not 0.0 < gamma < np.inf:
+        raise AttackError(f"gamma is {gamma}; it is positive and finite")
 
 
 def _check_no_nan(**arrays: Floats) -> None:

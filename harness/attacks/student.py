@@ -7,7 +7,9 @@ switch between "per-example" and "global" variance: the data choose the weight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,6 +27,15 @@ a prior fitted to all examples, per world. moderated_common: the same, with one 
 
 VARIANCES: tuple[str, ...] = get_args(Variance)
 
+LiraVariant = Literal["online", "offline_1s", "offline_2s"]
+"""online: log p(phi | IN) - log p(phi | OUT). offline_1s: z of phi under OUT, where only higher is suspicious.
+offline_2s: z squared, where any distance is (over-forgetting shows as a negative z)."""
+
+LIRA_VARIANTS: tuple[str, ...] = get_args(LiraVariant)
+
+NEUTRAL: Mapping[str, float] = MappingProxyType({"online": 0.0, "offline_1s": 0.0, "offline_2s": 1.0})
+"""What a model without a signal scores: equal odds, and offline the mean of z or of its square over OUT."""
+
 _RELATIVE_FLOOR = 1e-5
 _NO_SPREAD = 1e-6  # a prior of more than 2e6 degrees of freedom is a normal distribution up to rounding
 
@@ -33,6 +44,15 @@ def check_variance(variance: str) -> None:
     """Raise AttackError unless the name is one of VARIANCES."""
     if variance not in VARIANCES:
         raise AttackError(f"unknown variance {variance!r}{did_you_mean(variance, VARIANCES)}")
+
+
+def check_variant(variant: str, variance: str) -> None:
+    """Raise AttackError unless the names are of LIRA_VARIANTS and VARIANCES and go together."""
+    check_variance(variance)
+    if variant not in LIRA_VARIANTS:
+        raise AttackError(f"unknown variant {variant!r}{did_you_mean(variant, LIRA_VARIANTS)}")
+    if variant != "online" and variance == "moderated_common":
+        raise AttackError(f"{variant} reads OUT alone, moderated_common pools IN and OUT; use moderated or online")
 
 
 @dataclass(frozen=True)
@@ -192,6 +212,11 @@ class Predictive:
         """Return the log density of x [N, E], row i under the fit number fit[i]."""
         q = (x - self.mean[fit]) ** 2 / self.squared_scale[fit]
         return self.log_normaliser[fit] - log_kernel(q, self.df[fit])
+
+    def z(self, x: Floats, fit: Integers) -> Floats:
+        """Return the distance of x [N, E] from the mean in units of the scale, row i under the fit number fit[i]."""
+        distance: Floats = (x - self.mean[fit]) / np.sqrt(self.squared_scale[fit])
+        return distance
 
 
 def predictive(mean: Floats, count: Floats, posterior: Floats, df: Integers, prior: Prior) -> Predictive:

@@ -29,11 +29,14 @@ from harness.attacks.design import Array, check_cluster, check_mask, check_numbe
 from harness.attacks.errors import AttackError
 from harness.attacks.signal import Bools, Floats, clip_phi
 from harness.attacks.student import (
+    NEUTRAL,
     Integers,
+    LiraVariant,
+    Predictive,
     Prior,
     Variance,
     VarianceMoments,
-    check_variance,
+    check_variant,
     choose_prior,
     posterior_variance,
     predictive,
@@ -45,12 +48,6 @@ MIN_OBSERVATIONS = 2
 
 _ROUNDING = 1e-12
 
-_BLOCK_CELLS = 2**15
-"""Cells of phi that are worked on at a time; the temporaries of a block are about 30 arrays of this size."""
-
-_KEPT_CELLS = 2**21
-"""Up to so many cells in all, the sums of the blocks (36 bytes a cell of paired shadows) are kept between passes."""
-
 
 def ulira(
     phi: npt.ArrayLike,
@@ -60,6 +57,7 @@ def ulira(
     variance: Variance = "moderated",
     *,
     fit_phi: npt.ArrayLike | None = None,
+    variant: LiraVariant = "online",
 ) -> Floats:
     """Return log p(phi | U) - log p(phi | O) of every cell, fitted without the cluster of its release.
 
@@ -79,16 +77,19 @@ def ulira(
         variance: one of `student.VARIANCES`.
         fit_phi: [N, E] fit on this matrix instead, for example on the original models of the same shadows
             (the non-adaptive attacker, level L1).
+        variant: one of LIRA_VARIANTS. The offline ones score z or z squared of phi under O instead of the log
+            ratio, with U in the place of IN: cheap screening, for U need not be known to the attacker. A phi of
+            NaN then scores the mean of that under O, 0 or 1.
 
     Returns:
-        float64 [N, E], in nats. NaN where the row is in neither world, and in the whole column of an
+        float64 [N, E], in nats (offline: no unit). NaN where the row is in neither world, and in the whole column of an
         example with fewer than MIN_OBSERVATIONS observations in a world once some cluster is left out.
 
     Raises:
         AttackError: shapes do not fit, an array holds something else than it should, the worlds overlap, or
-            the variance mode is unknown.
+            a name is unknown or does not go with the other.
     """
-    return _score(_prepare(phi, U, O, cluster, variance, fit_phi), deleted=None)
+    return _score(_prepare(phi, U, O, cluster, variance, fit_phi, variant), deleted=None)
 
 
 def jackknife(
@@ -99,13 +100,14 @@ def jackknife(
     variance: Variance = "moderated",
     *,
     fit_phi: npt.ArrayLike | None = None,
+    variant: LiraVariant = "online",
 ) -> Iterator[Floats]:
     """Yield `ulira` on the releases that remain without one cluster, for each cluster in sorted order.
 
     Every array is [N, E] like the full one, NaN in the deleted rows. The sums of the deleted cluster are
     subtracted; of up to 2 million cells nothing is summed again.
     """
-    sample = _prepare(phi, U, O, cluster, variance, fit_phi)
+    sample = _prepare(phi, U, O, cluster, variance, fit_phi, variant)
     for deleted in range(sample.clusters):
         scores = _score(sample, deleted)
         scores[sample.code == deleted] = np.nan
@@ -163,35 +165,13 @@ def stack_retrains(
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Some columns of a sample; B of them."""
-
-    x: Floats  # [N, B] what is scored, centred, 0 where phi is NaN
-    undefined: Bools  # [N, B] phi is NaN
-    members: Bools  # [N, B] in either world
-    sums: Floats  # [2 worlds, 3 powers of what is fitted on, C clusters, B]
-
-    def rest(self, deleted: int | None) -> tuple[Floats, Floats]:
-        """Return the sums [2, 3, 1, B] over all rows and [2, 3, C, B] over all rows but those of cluster c.
-
-        Neither holds the rows of the deleted cluster.
-        """
-        everything = self.sums.sum(axis=2, keepdims=True)
-        if deleted is None:
-            return everything, everything - self.sums
-        everything = everything - self.sums[:, :, deleted, None]
-        rest = everything - self.sums
-        rest[:, :, deleted] = everything[:, :, 0]  # not subtracted twice; these rows are blanked
-        return everything, rest
-
-
-@dataclass(frozen=True)
 class _Sample:
     shape: tuple[int, ...]
     blocks: Blocks  # the terms of their sums are y and y^2, y being what is fitted on
     code: Integers  # [N] cluster 0..C-1
     clusters: int
     variance: Variance
+    variant: LiraVariant
 
 
 def _prepare(
@@ -201,15 +181,16 @@ def _prepare(
     cluster: npt.ArrayLike,
     variance: Variance,
     fit_phi: npt.ArrayLike | None,
+    variant: LiraVariant,
 ) -> _Sample:
-    check_variance(variance)
+    check_variant(variant, variance)
     scored = check_numbers("phi", phi)
     fitted = scored if fit_phi is None else check_numbers("fit_phi", fit_phi)
     if fitted.shape != scored.shape:
         raise AttackError(f"fit_phi is {list(fitted.shape)}, phi {list(scored.shape)}; they are of one shape")
     u, o, code = check_worlds(scored.shape, U, O, cluster)
     blocks = Blocks(scored.shape, lambda c: _block(scored[:, c], fitted[:, c], u[:, c], o[:, c], code))
-    return _Sample(scored.shape, blocks, code, int(code.max(initial=-1)) + 1, variance)
+    return _Sample(scored.shape, blocks, code, int(code.max(initial=-1)) + 1, variance, variant)
 
 
 def _block(scored: Array, fitted: Array, u: Bools, o: Bools, code: Integers) -> Block:
@@ -233,9 +214,17 @@ def _score(sample: _Sample, deleted: int | None) -> Floats:
         fit = _fit(rest, sample.variance, floor)
         density = predictive(fit.mean, fit.count, posterior_variance(fit.variance, fit.df, prior), fit.df, prior)
         x = block.x[0][:, chosen]
-        ratio = density.log_density(x, sample.code) - density.log_density(x, sample.code + sample.clusters)
-        scores[:, columns][:, chosen] = block.blank(ratio, chosen)
+        scored = _compare(density, x, sample)
+        scores[:, columns][:, chosen] = block.blank(scored, chosen, NEUTRAL[sample.variant])
     return scores
+
+
+def _compare(density: Predictive, x: Floats, sample: _Sample) -> Floats:
+    unlearned, null = sample.code, sample.code + sample.clusters  # the fits of both worlds
+    if sample.variant == "online":
+        return density.log_density(x, unlearned) - density.log_density(x, null)
+    z = density.z(x, null)
+    return z if sample.variant == "offline_1s" else z**2
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -20,14 +20,15 @@ from harness.attacks import (
     forgetting_interval,
     forgetting_null,
     gaussian_kl_interval,
+    jackknife,
+    jackknife_rmia,
     klom_floor,
     klom_interval,
-    lira,
-    rmia,
+    rmia_farm,
     ulira,
 )
-from harness.attacks.lira import LiraVariant
 from harness.attacks.signal import Bools, Floats
+from harness.attacks.student import LiraVariant
 from harness.audit.levels import HEADLINE, Attack, Worlds, against_never_in, against_retrain
 from harness.audit.releases import Audited
 
@@ -38,52 +39,29 @@ GUESSED_SHARE = 0.25
 
 
 def offline_lira(audited: Audited) -> Iterator[Attack]:
-    """Yield the AUC of LiRA with never-in releases alone, one-sided and two-sided.
-
-    The scores are not refitted for the interval, which is then too narrow (flag `fixed_scores`).
-    """
+    """Yield the AUC of LiRA with never-in releases alone, one-sided and two-sided."""
     worlds = against_never_in(audited.releases)
     if worlds is None:
         return
-    phi, u = _references(worlds)
     for variant in LIRA_OFFLINE:
-
-        def score(own: Bools, variant: LiraVariant = variant) -> Floats:
-            return lira(phi[own], phi[~own], u[~own], variant=variant)
-
-        yield "O", HEADLINE, [_cluster_by_cluster(f"{variant}_auc", worlds, score)]
+        scores, refits = ulira(*worlds, variant=variant), jackknife(*worlds, variant=variant)
+        yield "O", HEADLINE, [_auc(f"{variant}_auc", worlds, scores, refits)]
 
 
 def online_rmia(audited: Audited) -> Iterator[Attack]:
     """Yield the AUC of RMIA against null O; the references are the releases of the same method in other clusters.
 
-    Its population are test images. The scores are not refitted for the interval, as for `offline_lira`.
+    Its population are test images.
     """
     worlds, population = against_never_in(audited.releases), audited.releases.population
     if worlds is None or not population.shape[1]:
         return
-    phi, u = _references(worlds)
-
-    def score(own: Bools) -> Floats:
-        return rmia(phi[own], population[own], phi[~own], u[~own], population[~own])
-
-    yield "O", HEADLINE, [_cluster_by_cluster("rmia_auc", worlds, score)]
+    yield "O", HEADLINE, [_auc("rmia_auc", worlds, rmia_farm(*worlds, population), jackknife_rmia(*worlds, population))]
 
 
-def _references(worlds: Worlds) -> tuple[Floats, Bools]:
-    """Return phi [N, E], NaN where an image was retained, which makes the release no reference for it, and U [N, E]."""
-    phi, u, o, _ = worlds
-    return np.where(u | o, phi, np.nan), u
-
-
-def _cluster_by_cluster(metric: str, worlds: Worlds, score: Callable[[Bools], Floats]) -> Result:
-    """Return the AUC of scores that are made for the rows of one cluster at a time, from the other rows."""
-    phi, u, o, cluster = worlds
-    scores = np.full(phi.shape, np.nan)
-    for one in np.unique(cluster):
-        own = cluster == one
-        scores[own] = score(own)
-    result, *_ = evaluate(np.where(u | o, scores, np.nan), u, o, cluster, fprs=())
+def _auc(metric: str, worlds: Worlds, scores: Floats, refits: Iterable[Floats]) -> Result:
+    _, u, o, cluster = worlds
+    result, *_ = evaluate(scores, u, o, cluster, fprs=(), refits=refits)
     return replace(result, metric=metric)
 
 

@@ -70,6 +70,10 @@ def test_every_attack_sees_the_leak_and_nothing_where_nothing_is(everything: Far
         assert found["original"]["low"] > 0.5 > found["ct"]["low"] + 0.3
 
 
+def test_no_interval_is_that_of_fixed_scores(everything: FarmAudit) -> None:
+    assert not everything.attacks["flags"].str.contains("fixed_scores").any()
+
+
 def test_the_restated_epsilon_has_the_interval_of_the_refitted_attack(everything: FarmAudit) -> None:
     headline, restated = (values(everything.attacks, m, null="O", level="L2")["finetune"] for m in ("auc", "eps_gdp"))
     for end in ("value", "low", "high"):

@@ -10,8 +10,8 @@ from scipy.special import digamma, polygamma
 
 from harness.attacks.curves import auc
 from harness.attacks.errors import AttackError
-from harness.attacks.lira import LIRA_VARIANTS, lira, lira_reference
-from harness.attacks.student import VARIANCES
+from harness.attacks.lira import lira, lira_reference
+from harness.attacks.student import LIRA_VARIANTS, VARIANCES
 
 
 def shadows(seed: int = 0, n: int = 7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

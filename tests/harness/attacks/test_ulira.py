@@ -15,6 +15,7 @@ from scipy.special import digamma, polygamma
 from harness.attacks import blocks
 from harness.attacks.errors import AttackError
 from harness.attacks.joint import ulira_joint
+from harness.attacks.lira import lira
 from harness.attacks.student import VARIANCES
 from harness.attacks.ulira import jackknife, stack_retrains, ulira
 
@@ -106,6 +107,22 @@ def test_jackknife_equals_attacking_the_remaining_releases(variance: Any) -> Non
         rest = cluster != deleted
         np.testing.assert_allclose(refit[rest], ulira(phi[rest], u[rest], o[rest], cluster[rest], variance), rtol=1e-7)
         assert np.isnan(refit[~rest]).all()
+
+
+@pytest.mark.parametrize("variance", [v for v in VARIANCES if v != "moderated_common"])
+@pytest.mark.parametrize("variant", ["offline_1s", "offline_2s"])
+def test_offline_equals_lira_with_the_other_clusters_as_references_and_is_refitted(variant: Any, variance: Any) -> None:
+    phi, u, o, cluster = uneven_farm(np.random.default_rng(3))
+    references, expected = np.where(u | o, phi, np.nan), np.full(phi.shape, np.nan)
+    for one in np.unique(cluster):
+        own = cluster == one
+        expected[own] = lira(phi[own], references[~own], u[~own], variant=variant, variance=variance)
+    scores = ulira(phi, u, o, cluster, variance, variant=variant)
+    np.testing.assert_allclose(scores, np.where(u | o, expected, np.nan), rtol=1e-7)
+    rest = cluster != 12
+    refit = list(jackknife(phi, u, o, cluster, variance, variant=variant))[sorted(set(cluster.tolist())).index(12)]
+    alone = ulira(phi[rest], u[rest], o[rest], cluster[rest], variance, variant=variant)
+    np.testing.assert_allclose(refit[rest], alone, rtol=1e-7)
 
 
 @given(
