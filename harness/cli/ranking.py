@@ -9,7 +9,7 @@ import polars as pl
 
 from harness.cli.text import columns, interval, plural, rank_text
 from harness.metrics import CELL, GAP_IN_SD
-from harness.ranking import OVERALL, SHORT, Friedman, known_metrics
+from harness.ranking import OVERALL, SHORT, Friedman, counts_text, known_metrics
 
 HEADER = [
     "rank",
@@ -44,14 +44,13 @@ def ranking_text(frame: pl.DataFrame, tests: Sequence[Friedman]) -> str:
 
 
 def _ranked(row: Row) -> list[str]:
-    counts = [row[name] for name in ("g1", "g2", "g3", "g_failed")]
     return [
         rank_text(row),
         _name((row["method"], row["config"])),
         NONE if row["value"] is None else f"{row['value']:.4f}",
         interval(row),
         NONE if row["tie_group"] is None else str(row["tie_group"]),
-        NONE if None in counts else "/".join(map(str, counts)),
+        counts_text(row) or NONE,
         NONE if row["group_rank"] is None else f"{row['group_rank']:g}",
         f"{row['coverage']:.0%}",
         str(row["status"]),

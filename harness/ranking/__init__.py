@@ -13,7 +13,7 @@ from harness.ranking.bootstrap import (
 from harness.ranking.cells import CELLS_SCHEMA, SHORT, cell_table, known_metrics
 from harness.ranking.foreign import Foreign, InvalidResults, read_results
 from harness.ranking.friedman import Friedman, critical_difference, friedman, friedman_tests
-from harness.ranking.groups import GroupRule, UnknownGroupRule, divide
+from harness.ranking.groups import GroupRule, UnknownGroupRule, counts_text, divide
 from harness.ranking.headline import (
     BESIDE,
     accuracy_metric,
@@ -43,6 +43,7 @@ __all__ = [
     "accuracy_metric",
     "cell_table",
     "compare_cells",
+    "counts_text",
     "critical_difference",
     "differs_from_zero",
     "divide",

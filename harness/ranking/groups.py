@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -21,7 +21,8 @@ GROUPS = 3
 FAILED = GROUPS + 1
 """Stands for the group Failed: behind all others."""
 
-COLUMNS = ("g1", "g2", "g3", "g_failed", "group_rank")
+COUNTS = ("g1", "g2", "g3", "g_failed")
+COLUMNS = (*COUNTS, "group_rank")
 
 _DECIMALS = 12
 
@@ -96,6 +97,12 @@ def group_columns(losses: Floats, failed: Bools, ranked: Bools, rule: GroupRule)
     rank = ranks(np.where(grouped, _dense(keys), np.nan)[None])[0]
     columns = dict(zip(COLUMNS, (*counts.values(), rank), strict=True))
     return {name: np.where(ranked, column, np.nan) for name, column in columns.items()}
+
+
+def counts_text(row: Mapping[str, Any]) -> str | None:
+    """Return the counts of a row of `rankings` as G1/G2/G3/Failed, None where there are none."""
+    counts = [row[name] for name in COUNTS]
+    return None if None in counts else "/".join(map(str, counts))
 
 
 def no_group_columns(methods: int) -> dict[str, Floats]:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from harness.ranking import OVERALL
+from harness.ranking import OVERALL, counts_text
 from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.context import Context
 from harness.report.forest import Estimates
@@ -21,6 +21,8 @@ Found = Mapping[str, Estimates]
 
 RANK = "place among the ranked methods by mean rank, with its 95 % interval; 1 is best"
 TIES = "methods with the same number cannot be told from their best: the interval of the difference contains 0"
+RANKS = "Ranks by metric, with 95 % intervals"
+COUNTS = "in small the number of cells in which the method is in G1/G2/G3/Failed (G1 is best)"
 COVERAGE = "share of the trials that gave a usable value; below 1 the means are over the rest"
 
 _GROUPS = (("", ("ranked",)), ("without a value", ("missing",)), ("failed", ("failed",)))
@@ -82,7 +84,8 @@ def rank_tables(context: Context) -> list[Table]:
     whole = ranked.filter(pl.col("group") == OVERALL)
     metrics = in_order(set(whole["metric"]), context.meanings)
     columns = [replace(column, note="rank") for column in _columns(metrics, context.meanings)]
-    tables = [_rank_table("Ranks by metric, with 95 % intervals", whole, "metric", metrics, columns, context)]
+    caption = RANKS if len(context.cells) < 2 else f"{RANKS}; {COUNTS}"
+    tables = [_rank_table(caption, whole, "metric", metrics, columns, context)]
     own = ranked.filter(pl.col("metric") == OVERALL)
     groups = sorted(set(own["group"]) - {OVERALL})
     if groups:
@@ -99,15 +102,18 @@ def _rank_table(
     columns: Sequence[Column],
     context: Context,
 ) -> Table:
+    counted = len(context.cells) > 1  # of one cell the groups stand in its own table
     ranks = {
-        (row[across], row["method"], row["config"]): places(row["rank"], row["rank_low"], row["rank_high"])
+        (row[across], row["method"], row["config"]): TableCell(
+            places(row["rank"], row["rank_low"], row["rank_high"]), (counted and counts_text(row)) or ""
+        )
         for row in rows.iter_rows(named=True)
     }
     lines = [
         Row(
             [
                 TableCell(context.name(entry)),
-                *(TableCell(ranks.get((one, *entry.competitor), NONE)) for one in wanted),
+                *(ranks.get((one, *entry.competitor), TableCell(NONE)) for one in wanted),
             ]
         )
         for entry in context.roster.among(rows)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from harness.ranking import Friedman, friedman_tests
+from harness.ranking import OVERALL, Friedman, counts_text, friedman_tests
 from harness.report import ReportData
 from harness.report.cells import CAPTION
 from harness.report.meanings import read_meanings
@@ -17,6 +17,7 @@ from harness.report.nemenyi import headline_tests, nemenyi_panels, refusals
 from harness.report.numbers import MINUS
 from harness.report.page import render
 from harness.report.roster import make_roster
+from harness.report.values import COUNTS, RANKS
 
 Parse = Callable[[str], Any]
 CELLS = (("digits", "random:0.1", "cnn_small"), ("fashion", "class:3", "cnn_small"))
@@ -56,6 +57,21 @@ def test_a_study_of_several_cells_has_the_table_in_each(make: Callable[..., Repo
     assert captions.count(CAPTION) == 2
     without = parse(render(dataclasses.replace(data, cells=data.cells.clear(), friedman=())))
     assert CAPTION not in [element.text for element in without.named("caption")]
+
+
+def test_the_ranks_over_several_cells_say_in_how_many_a_method_is_in_each_group(
+    make: Callable[..., ReportData], parse: Parse, page: Any
+) -> None:
+    data = make(cells=CELLS, methods=("msg", "ct", "finetune"))
+    head, *rows = parse(render(data)).tables[f"{RANKS}; {COUNTS}"]
+    ranked = data.rankings.filter(pl.col("group") == OVERALL, pl.col("metric") == "retention_deviation")
+    counted = {row["method"]: counts_text(row) for row in ranked.iter_rows(named=True) if row["rank"] is not None}
+    column = next(i for i, cell in enumerate(head) if cell.text.startswith("RetDev"))
+    assert {row[0].text for row in rows} == set(counted)
+    for row in rows:
+        assert row[column].text.endswith(counted[row[0].text] or "no counts")
+    assert sum(int(text.split("/")[0]) for text in counted.values() if text) >= len(CELLS)
+    assert RANKS in page.tables  # one cell: its groups stand in its own table
 
 
 def test_the_critical_difference_is_drawn_to_scale(data: ReportData, page: Any, watch: Callable[..., Any]) -> None:
