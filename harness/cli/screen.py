@@ -14,6 +14,7 @@ from harness.cli.progress import Live
 from harness.cli.text import columns, duration, plural, rank_text
 from harness.drive import Where, run
 from harness.ledger import Summary
+from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
 from harness.verdict import passes_but_fails, sees_validation
@@ -92,7 +93,7 @@ def _audited(summary: Summary, store: Store) -> dict[str, dict[tuple[str, str], 
     Null O with its interval and, in parentheses, null R: a model that was ruined leaks nothing about who was ever in.
     """
     table = store.scan("attacks").filter(pl.col("study") == summary.plan.study.name)
-    headline = table.filter((pl.col("level") == "L2") & (pl.col("metric") == "auc")).collect()
+    headline = merge_searches(table.filter((pl.col("level") == "L2") & (pl.col("metric") == "auc")).collect())
     if headline.select("dataset", "architecture").n_unique() != 1:
         return {}
     against = {(row["pool"], row["method"], row["config"], row["null"]): row for row in headline.iter_rows(named=True)}

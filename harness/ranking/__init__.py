@@ -22,7 +22,7 @@ from harness.ranking.headline import (
     headline_metrics,
     rank_study,
 )
-from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking
+from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking, competitor_config, merge_searches
 from harness.ranking.rank import OVERALL, SCHEMA, rank
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "accuracy_metric",
     "cell_table",
     "compare_cells",
+    "competitor_config",
     "counts_text",
     "critical_difference",
     "differs_from_zero",
@@ -55,6 +56,7 @@ __all__ = [
     "hierarchical_mean",
     "interval",
     "known_metrics",
+    "merge_searches",
     "rank",
     "rank_study",
     "read_results",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,7 @@ FailedRule = Literal["any", "majority"]
 
 REFERENCES = (RETRAIN, ORIGINAL)
 COMPETITOR = ("method", "config")
-SEARCHED = "search"
+_SEARCHED = r"(^|,)(?:search:[^,]*|suggestion=\d+)$"
 _AXES: dict[str, tuple[str, ...]] = {"cell_at": CELL, "seed_at": ("seed",), "competitor_at": COMPETITOR}
 
 
@@ -119,9 +120,22 @@ def judged(values: pl.DataFrame, usable: pl.DataFrame | None) -> pl.DataFrame:
 
     Raises InvalidRanking as `panel` does.
     """
-    rows = _one_searched_config(_with_usable(values, usable))
+    rows = merge_searches(_with_usable(values, usable))
     _refuse_repeats(rows)
     return rows
+
+
+def competitor_config(config: str) -> str:
+    """Return a config as competitors have it: what was searched, and every trial of a search, is `search`.
+
+    What the study gave stays in front: `alpha=0.5,search`.
+    """
+    return re.sub(_SEARCHED, r"\1search", config)
+
+
+def merge_searches(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame with `competitor_config` of each config."""
+    return frame.with_columns(pl.col("config").str.replace(_SEARCHED, "${1}search"))
 
 
 def _with_usable(values: pl.DataFrame, usable: pl.DataFrame | None) -> pl.DataFrame:
@@ -134,11 +148,6 @@ def _with_usable(values: pl.DataFrame, usable: pl.DataFrame | None) -> pl.DataFr
     if unknown.height:
         raise InvalidRanking(f"whether trial {_trial(unknown)} is usable is not given; judge the same values")
     return rows.with_columns(value=pl.when(pl.col("usable") & pl.col("value").is_finite()).then("value"))
-
-
-def _one_searched_config(rows: pl.DataFrame) -> pl.DataFrame:
-    searched = pl.when(pl.col("config").str.starts_with(f"{SEARCHED}:"))
-    return rows.with_columns(config=searched.then(pl.lit(SEARCHED)).otherwise("config"))
 
 
 def _where_a_method_ran(rows: pl.DataFrame) -> pl.DataFrame:

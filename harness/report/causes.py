@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from harness.metrics import CELL
+from harness.ranking import merge_searches
 from harness.report.blocks import Column, Group, Row, Table, TableCell
-from harness.report.data import merge_searches
 from harness.report.numbers import NONE, fixed, several
 from harness.report.roster import Roster, competitors, printable
 

@@ -9,10 +9,10 @@ from functools import cached_property
 import polars as pl
 from markupsafe import Markup
 
-from harness.ranking import OVERALL
+from harness.ranking import OVERALL, merge_searches
 from harness.report.audit import defined, headline_meanings
 from harness.report.blocks import Picture
-from harness.report.data import Cell, ReportData, cells_of, merge_searches
+from harness.report.data import Cell, ReportData, cells_of
 from harness.report.meanings import Meanings, read_meanings, shown
 from harness.report.palette import RULE
 from harness.report.roster import Competitor, Entry, Roster, make_roster

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from harness.ranking import OVERALL
+from harness.ranking import OVERALL, merge_searches
 from harness.report.audit import headline_estimates, headline_name
-from harness.report.data import finite, merge_searches
+from harness.report.data import finite
 from harness.report.forest import LEFT as BELOW
 from harness.report.forest import RIGHT as ABOVE
 from harness.report.forest import Estimate, Estimates

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from harness.metrics import CELL, RETRAIN
-from harness.report.data import merge_searches
+from harness.ranking import merge_searches
 from harness.report.numbers import fixed, several, tick
 from harness.report.palette import INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, make_roster

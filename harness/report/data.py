@@ -84,13 +84,6 @@ def in_cell(frame: pl.DataFrame, cell: Cell) -> pl.DataFrame:
     return frame.filter(*(pl.col(name) == value for name, value in zip(CELL, cell, strict=True)))
 
 
-def merge_searches(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with what was searched and every trial of a search as `search`: they are one competitor."""
-    config = pl.col("config").str
-    searched = pl.when(config.starts_with("search:") | config.starts_with("suggestion="))
-    return frame.with_columns(config=searched.then(pl.lit("search")).otherwise("config"))
-
-
 def in_panels(rows: pl.DataFrame, *setting: str) -> Iterator[tuple[str, tuple[str, ...], pl.DataFrame]]:
     """Yield the rows of each place and setting in their order, with how the place is named and the setting's values.
 

@@ -6,6 +6,7 @@ import json
 
 import polars as pl
 
+from harness.ranking import merge_searches
 from harness.report.blocks import Column, Group, Row, Section, Table, TableCell
 from harness.report.numbers import NONE, fixed, several
 from harness.report.roster import Roster, printable
@@ -60,10 +61,9 @@ def _counts(units: pl.DataFrame) -> Table:
 
 def _hyperparameters(units: pl.DataFrame, roster: Roster) -> Table:
     rows = []
-    unlearned = units.filter(pl.col("kind") == "unlearn")
+    unlearned = merge_searches(units.filter(pl.col("kind") == "unlearn"))
     for entry in roster:
-        own = unlearned.filter(pl.col("method") == entry.method)
-        own = own.filter(_is_config(entry.config))
+        own = unlearned.filter(pl.col("method") == entry.method, pl.col("config") == entry.config)
         texts = [_pairs(text) for text in _distinct(own["hyperparameters"])]
         if any(texts):
             more = f" … and {len(texts) - MOST_VALUES} more" if len(texts) > MOST_VALUES else ""
@@ -71,11 +71,6 @@ def _hyperparameters(units: pl.DataFrame, roster: Roster) -> Table:
             rows.append(Row([TableCell(entry.label), TableCell(printable(listed))]))
     columns = [Column("method", numeric=False), Column("values", numeric=False)]
     return Table("Hyperparameters", columns, [Group(rows)], folded=True)
-
-
-def _is_config(config: str) -> pl.Expr:
-    own = pl.col("config")
-    return own.str.starts_with("search:") if config == "search" else own == config
 
 
 def _distinct(values: pl.Series) -> list[str]:

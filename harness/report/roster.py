@@ -10,8 +10,7 @@ from functools import cached_property
 
 import polars as pl
 
-from harness.ranking import OVERALL, REFERENCES
-from harness.report.data import merge_searches
+from harness.ranking import OVERALL, REFERENCES, merge_searches
 from harness.report.palette import INK, METHODS
 
 Competitor = tuple[str, str]

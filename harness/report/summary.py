@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from harness.metrics import CELL
-from harness.ranking import Resample, has_replicates, hierarchical_mean, interval, resample
-from harness.report.data import finite, merge_searches
+from harness.ranking import Resample, has_replicates, hierarchical_mean, interval, merge_searches, resample
+from harness.report.data import finite
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from harness.ranking import REFERENCES
+from harness.ranking import REFERENCES, competitor_config
 
 TRIAL_KINDS = ("retrain", "unlearn")
 DIGEST_LENGTH = 36
@@ -42,7 +42,7 @@ class Cell:
     @property
     def competitor(self) -> tuple[str, str]:
         """Method and config as rankings name them: all searches are one competitor, `search`."""
-        return self.method, "search" if self.config.startswith("search:") else self.config
+        return self.method, competitor_config(self.config)
 
 
 @dataclass(frozen=True)

@@ -201,10 +201,15 @@ def test_a_search_without_a_usable_trial_is_a_failed_row_and_the_rest_is_done(tm
 
 @pytest.mark.usefixtures("without_mlflow")
 def test_screen_table_and_page_speak_of_a_search(tmp_path: Path) -> None:
-    path = study(tmp_path, search=SEARCH | {"seeds": 1})
+    farm = {"shadows": 10, "pools": {"clean": {"size": 16}}}
+    path = study(tmp_path, search=SEARCH | {"seeds": 1}, farm=farm, measures=["accuracy", "ulira"])
     root = tmp_path / "runs"
     answer = tiny_study.harness("run", path, "--root", root, "--local")
     assert answer.code == 1, "some trials failed, and are named"
+    header, row = (
+        next(line for line in answer.out.splitlines() if word in line) for word in ("U-LiRA clean", " shaken ")
+    )
+    assert re.match(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", row[header.index("U-LiRA clean") :])
     assert "failed: search shaken (suggestion=" in answer.err + answer.out
     assert "the report could not be written" not in answer.out
     page = (root / "reports" / "plain" / "index.html").read_text()
