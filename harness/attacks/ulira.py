@@ -185,21 +185,30 @@ def _prepare(
 ) -> _Sample:
     check_variant(variant, variance)
     scored = check_numbers("phi", phi)
-    fitted = scored if fit_phi is None else check_numbers("fit_phi", fit_phi)
-    if fitted.shape != scored.shape:
+    fitted = None if fit_phi is None else check_numbers("fit_phi", fit_phi)
+    if fitted is not None and fitted.shape != scored.shape:
         raise AttackError(f"fit_phi is {list(fitted.shape)}, phi {list(scored.shape)}; they are of one shape")
     u, o, code = check_worlds(scored.shape, U, O, cluster)
-    blocks = Blocks(scored.shape, lambda c: _block(scored[:, c], fitted[:, c], u[:, c], o[:, c], code))
+
+    def block(columns: slice) -> Block:
+        own = None if fitted is None else fitted[:, columns]
+        return _block(scored[:, columns], own, u[:, columns], o[:, columns], code)
+
+    blocks = Blocks(scored.shape, block)
     return _Sample(scored.shape, blocks, code, int(code.max(initial=-1)) + 1, variance, variant)
 
 
-def _block(scored: Array, fitted: Array, u: Bools, o: Bools, code: Integers) -> Block:
-    x, y = clip_phi(scored), clip_phi(fitted)
-    undefined, unfitted = np.isnan(x), np.isnan(y)
+def _block(scored: Array, fitted: Array | None, u: Bools, o: Bools, code: Integers) -> Block:
+    """Return columns of a sample; `fitted` is None where it is what is scored."""
+    x = clip_phi(scored)
+    y = x if fitted is None else clip_phi(fitted)
+    undefined, known = np.isnan(x), ~np.isnan(y)
+    members = u | o
     # any value near the data would do: it only saves digits in the sums of squares
-    centre = np.median(np.where((u | o) & ~unfitted, y, 0.0), axis=0)
-    x, y = np.where(undefined, 0.0, x - centre), np.where(unfitted, 0.0, y - centre)
-    return Block(x[None], undefined, u | o, cluster_sums((y, y**2), (u & ~unfitted, o & ~unfitted), code))
+    centre = np.median(np.where(members & known, y, 0.0), axis=0)
+    x = np.where(undefined, 0.0, x - centre)
+    y = x if fitted is None else np.where(known, y - centre, 0.0)
+    return Block(x[None], undefined, members, cluster_sums((y, y**2), (u & known, o & known), code))
 
 
 def _score(sample: _Sample, deleted: int | None) -> Floats:
