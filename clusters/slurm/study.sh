@@ -37,9 +37,9 @@ if [ -x "$folder/.venv/bin/harness" ]; then
 fi
 
 # Other users of the nodes must not reach the cluster: whoever does can run any code as you.
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.ray/auth_token" RAY_USAGE_STATS_ENABLED=0
-unset RAY_AUTH_TOKEN RAY_ADDRESS
-[ -s "$RAY_AUTH_TOKEN_PATH" ] || ray get-auth-token --generate >/dev/null
+unset RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_ADDRESS # the token is in ~/.ray/auth_token, on every node
+export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+[ -s "$HOME/.ray/auth_token" ] || (umask 077 && ray get-auth-token --generate >/dev/null)
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600 # seconds; environments on network disks start slowly
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
