@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from harness.attacks.errors import AttackError
 from harness.attacks.signal import Bools, Floats, clip_phi, refuse_nan
-from harness.attacks.student import NEUTRAL, LiraVariant, Predictive, Variance, check_variant, predictive, shrink
+from harness.attacks.student import (
+    NEUTRAL,
+    LiraVariant,
+    Predictive,
+    Variance,
+    check_variant,
+    compare,
+    predictive,
+    shrink,
+)
 from harness.attacks.ulira import MIN_OBSERVATIONS
 
 _ROUNDING = 1e-12
@@ -87,11 +96,7 @@ def _score(x: Floats, y: Floats, worlds: Sequence[Bools], variant: str, variance
     x, y = x - centre, y - centre
     fits = _fit(x, y, worlds, variance)
     fit = np.zeros(len(x), dtype=np.int64)
-    if variant == "online":
-        scores = fits[0].log_density(x, fit) - fits[1].log_density(x, fit)
-    else:
-        z = fits[0].z(x, fit)
-        scores = z if variant == "offline_1s" else z**2
+    scores = compare(variant, x, (fits[0], fit), (fits[-1], fit))
     return np.where(np.isnan(x), NEUTRAL[variant], scores)
 
 

@@ -130,8 +130,12 @@ def _log_mean(phi: Floats, world: Bools) -> Floats:
     """Return log of the mean probability [n] over the cells of the world, NaN where it has none."""
     known = world & ~np.isnan(phi)
     count = known.sum(axis=0)
-    total = np.logaddexp.reduce(np.where(known, log_p(phi), -np.inf), axis=0)
-    mean: Floats = np.where(count > 0, total - np.log(np.maximum(count, 1)), np.nan)
+    return log_mean(np.logaddexp.reduce(np.where(known, log_p(phi), -np.inf), axis=0), count)
+
+
+def log_mean(log_total: Floats, count: npt.NDArray[np.int64]) -> Floats:
+    """Return log of total / count, NaN where that is of none."""
+    mean: Floats = np.where(count > 0, log_total - np.log(np.maximum(count, 1)), np.nan)
     return mean
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from harness.attacks.design import check_numbers
 from harness.attacks.errors import AttackError
-from harness.attacks.rmia import check_gamma, log_add, log_p, share
+from harness.attacks.rmia import check_gamma, log_add, log_mean, log_p, share
 from harness.attacks.signal import Bools, Floats, clip_phi
 from harness.attacks.student import Integers
 from harness.attacks.ulira import check_worlds
@@ -79,9 +79,7 @@ class _Sums:
         nothing = np.full((1, total.shape[1]), -np.inf)
         before = np.concatenate((nothing, np.logaddexp.accumulate(total, axis=0)[:-1]))
         after = np.concatenate((nothing, np.logaddexp.accumulate(total[::-1], axis=0)[:-1]))[::-1]
-        others = count.sum(axis=0) - count
-        mean: Floats = np.where(others > 0, log_add(before, after) - np.log(np.maximum(others, 1)), np.nan)
-        return mean
+        return log_mean(log_add(before, after), count.sum(axis=0) - count)
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,20 @@ class Predictive:
         return distance
 
 
+def compare(
+    variant: str, x: Floats, inside: tuple[Predictive, Integers], outside: tuple[Predictive, Integers]
+) -> Floats:
+    """Return the score of x [N, E] in a variant of LIRA_VARIANTS; offline `inside` is not read.
+
+    A world comes with the number of the fit that each row is scored by.
+    """
+    (within, fit_in), (out, fit_out) = inside, outside
+    if variant == "online":
+        return within.log_density(x, fit_in) - out.log_density(x, fit_out)
+    z = out.z(x, fit_out)
+    return z if variant == "offline_1s" else z**2
+
+
 def predictive(mean: Floats, count: Floats, posterior: Floats, df: Integers, prior: Prior) -> Predictive:
     """Return the predictive t: prior.df + df degrees of freedom, squared scale posterior * (1 + 1/count)."""
     squared_scale = posterior * (1.0 + 1.0 / count)

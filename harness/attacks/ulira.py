@@ -32,12 +32,12 @@ from harness.attacks.student import (
     NEUTRAL,
     Integers,
     LiraVariant,
-    Predictive,
     Prior,
     Variance,
     VarianceMoments,
     check_variant,
     choose_prior,
+    compare,
     posterior_variance,
     predictive,
     variance_floor,
@@ -222,18 +222,10 @@ def _score(sample: _Sample, deleted: int | None) -> Floats:
         _, rest, chosen = block.scorable(MIN_OBSERVATIONS, deleted)
         fit = _fit(rest, sample.variance, floor)
         density = predictive(fit.mean, fit.count, posterior_variance(fit.variance, fit.df, prior), fit.df, prior)
-        x = block.x[0][:, chosen]
-        scored = _compare(density, x, sample)
+        worlds = (density, sample.code), (density, sample.code + sample.clusters)
+        scored = compare(sample.variant, block.x[0][:, chosen], *worlds)
         scores[:, columns][:, chosen] = block.blank(scored, chosen, NEUTRAL[sample.variant])
     return scores
-
-
-def _compare(density: Predictive, x: Floats, sample: _Sample) -> Floats:
-    unlearned, null = sample.code, sample.code + sample.clusters  # the fits of both worlds
-    if sample.variant == "online":
-        return density.log_density(x, unlearned) - density.log_density(x, null)
-    z = density.z(x, null)
-    return z if sample.variant == "offline_1s" else z**2
 
 
 @dataclass(frozen=True)
