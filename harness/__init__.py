@@ -7,29 +7,32 @@ The public face, imported on first use::
     study = harness.load_study("digits")
     plan = harness.plan(study)
     harness.run(study, root="runs")
-    harness.scan("metrics", root="runs")          # a polars LazyFrame
-    harness.results(study, root="runs")           # one row per trial and metric
+    harness.scan("runs", "metrics")               # a polars LazyFrame
+    harness.results("runs")                       # one row per trial, every metric a column
+    harness.query("runs", "select method, avg(accuracy_test) from trials group by method")
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.version import __version__
+
 if TYPE_CHECKING:
     from harness.drive import run
-    from harness.frames import results, scan
     from harness.planner import make_plan as plan
     from harness.study import load_study
+    from harness.tables import query, results, scan
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "load_study", "plan", "results", "run", "scan"]
+__all__ = ["__version__", "load_study", "plan", "query", "results", "run", "scan"]
 
 _HOMES = {
     "load_study": ("harness.study", "load_study"),
     "plan": ("harness.planner", "make_plan"),
     "run": ("harness.drive", "run"),
-    "results": ("harness.frames", "results"),
-    "scan": ("harness.frames", "scan"),
+    "query": ("harness.tables", "query"),
+    "results": ("harness.tables", "results"),
+    "scan": ("harness.tables", "scan"),
 }
 
 

@@ -10,25 +10,36 @@ import click
 from harness.cli import options
 from harness.cli.text import columns
 
-KINDS = ("datasets", "scenarios", "architectures", "methods", "suites", "metrics")
+DECLARED = ("datasets", "scenarios", "architectures", "methods")
+KINDS = (*DECLARED, "suites", "metrics", "tables", "columns")
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
+@click.argument("table", required=False)
 @options.as_json
-def command(kind: str, as_json: bool) -> None:
-    """List what there is of a KIND.
+def command(kind: str, table: str | None, as_json: bool) -> None:
+    """List what there is of a KIND; for columns, those of a TABLE, with unit and direction.
 
     \b
     harness ls methods
     harness ls metrics --json
+    harness ls columns trials
     """
-    rows = _metrics() if kind == "metrics" else _suites() if kind == "suites" else _declared(kind)
+    if (kind == "columns") != (table is not None):
+        right = "name one table, such as trials: harness ls tables" if table is None else "leave the second word away"
+        raise click.UsageError(f"ls {kind}: {right}")
+    rows = _columns(table) if table is not None else _declared(kind) if kind in DECLARED else _LISTS[kind]()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
-        shown = [[str(value) for value in row.values() if not isinstance(value, dict)] for row in rows]
-        click.echo(columns(shown))
+        click.echo(_text(rows, headed=kind == "columns"))
+
+
+def _text(rows: list[dict[str, Any]], headed: bool) -> str:
+    """Return the rows as aligned columns, without those that are empty or for programs."""
+    names = [name for name in rows[0] if any(isinstance(row[name], str) and row[name] for row in rows)] if rows else []
+    return columns([[row[name] for name in names] for row in rows], names if headed else None)
 
 
 def _declared(kind: str) -> list[dict[str, Any]]:
@@ -70,3 +81,18 @@ def _metrics() -> list[dict[str, Any]]:
         {"metric": row["metric"], "direction": row["direction"], "what": row["what"]}
         for row in frame().iter_rows(named=True)
     ]
+
+
+def _tables() -> list[dict[str, Any]]:
+    from harness.tables import tables
+
+    return [{"table": name, "row": row} for name, row in tables().items()]
+
+
+def _columns(table: str) -> list[dict[str, Any]]:
+    from harness import tables
+
+    return [dict(row) for row in tables.columns(table)]
+
+
+_LISTS = {"suites": _suites, "metrics": _metrics, "tables": _tables}

@@ -20,9 +20,9 @@ def command(sql: str, root: str | None, form: str) -> None:
     """
     import polars as pl
 
-    from harness.store import Store, query
+    from harness.tables import query
 
-    frame = query(Store.open(root), sql)
+    frame = query(root, sql)
     if form == "csv":
         click.echo(frame.write_csv(), nl=False)
     elif form == "json":

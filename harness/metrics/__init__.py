@@ -20,6 +20,7 @@ from harness.metrics.derive import (
     ORIGINAL,
     RETRAIN,
     TRIAL,
+    TRIAL_METRICS,
     RepeatedRows,
     derive,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "PARTS",
     "RETRAIN",
     "TRIAL",
+    "TRIAL_METRICS",
     "Definition",
     "Direction",
     "InvalidDefinition",

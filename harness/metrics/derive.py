@@ -21,6 +21,14 @@ BASE_METRICS = (
 )
 
 RETENTION_PARTS = ("retain", "forget", "test")
+TRIAL_METRICS = (
+    *BASE_METRICS,
+    *(f"{part}_retention" for part in RETENTION_PARTS),
+    *("retention_deviation", "gap_to_retrain"),
+    *(f"indiscernibility_{part}" for part in MIA_PARTS),
+    *("seconds", "time_ratio", "run_time_efficiency"),
+)
+"""All that `derive` gives for a trial."""
 
 RETRAIN = "retrain"
 ORIGINAL = "original"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from harness.errors import did_you_mean, one_line
 from harness.store.errors import StoreCorrupt, StoreError, UnknownPlan
@@ -40,7 +41,7 @@ def plans(files: Files) -> list[str]:
     return [file.name.removesuffix(".json") for file in files.find(FOLDER, ".json")]
 
 
-def read_plan(files: Files, plan_id: str) -> dict[str, object]:
+def read_plan(files: Files, plan_id: str) -> dict[str, Any]:
     try:
         return read(files, path_of(plan_id, ".json"))
     except FileNotFoundError as error:

@@ -7,16 +7,16 @@ import uuid
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from harness.errors import one_line
+from harness.errors import did_you_mean, one_line
 from harness.store import commits, documents, models, views
 from harness.store import fold as folding
 from harness.store import lease as leases
 from harness.store import scan as scanning
-from harness.store.errors import RootInvalid, RootNotWritable
+from harness.store.errors import RootInvalid, RootNotWritable, UnknownPlan
 from harness.store.files import Files
 from harness.store.lease import Lease, LeaseInfo
 from harness.store.parts import Parts
@@ -118,13 +118,25 @@ class Store:
         """Store a plan as JSON, replacing one of the same id."""
         documents.write(self._files, documents.path_of(plan_id, ".json"), document)
 
-    def read_plan(self, plan_id: str) -> dict[str, object]:
+    def read_plan(self, plan_id: str) -> dict[str, Any]:
         """Return a stored plan; raise `UnknownPlan`."""
         return documents.read_plan(self._files, plan_id)
 
     def plans(self) -> list[str]:
         """Return the ids of the stored plans, sorted."""
         return documents.plans(self._files)
+
+    def studies(self, study: str | None = None) -> list[dict[str, Any]]:
+        """Return the stored plans, all or those of one study, given by its name or by a plan's id.
+
+        Raises `UnknownPlan` for a name that none has.
+        """
+        documents = [self.read_plan(plan) for plan in self.plans()]
+        found = [one for one in documents if study in (None, one["study"], one["id"])]
+        if study and not found:
+            known = {str(one["study"]) for one in documents}
+            raise UnknownPlan(f"no study {study!r} in {self.uri}{did_you_mean(study, known)}")
+        return found
 
     def lease(self, plan_id: str) -> AbstractContextManager[Lease]:
         """Hold the right to run a plan inside a `with` block; raise `LeaseHeld` if a living driver has it.

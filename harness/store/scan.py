@@ -6,10 +6,11 @@ import polars as pl
 import pyarrow as pa
 
 from harness.store import commits
+from harness.store.columns import IDENTITY
 from harness.store.commits import FINISHED
 from harness.store.files import Files
 from harness.store.parts import Parts
-from harness.store.schemas import IDENTITY, KEYS, is_about_units, polars_schema
+from harness.store.schemas import KEYS, is_about_units, polars_schema
 
 
 def scan(files: Files, parts: Parts, table: str) -> pl.LazyFrame:

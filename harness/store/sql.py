@@ -7,6 +7,8 @@ executed only if it is one SELECT whose every source is a known table or a name 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,15 +24,18 @@ if TYPE_CHECKING:
 # A second lock, on the text itself: it holds even where two parsers disagree about what a text means.
 _READER = re.compile(r"\bread_\w+", re.IGNORECASE)
 
+_NONE: Mapping[str, Callable[[], pl.LazyFrame]] = MappingProxyType({})
 
-def query(store: Store, sql: str) -> pl.DataFrame:
-    """Return the result of one SELECT over the tables of `store`.
+
+def query(store: Store, sql: str, derived: Mapping[str, Callable[[], pl.LazyFrame]] = _NONE) -> pl.DataFrame:
+    """Return the result of one SELECT over the tables of `store`, and those in `derived`, made if they are asked for.
 
     Raises `QueryRefused` for anything else, for an unknown table (with the nearest name) and for a statement
     that polars cannot execute; `StoreCorrupt` for a damaged file.
     """
-    names = _tables(sql)
-    context = pl.SQLContext({name: store.scan(name) for name in names}, register_globals=False)
+    names = _tables(sql, (*SCHEMAS, *derived))
+    frames = {name: derived[name]() if name in derived else store.scan(name) for name in names}
+    context = pl.SQLContext(frames, register_globals=False)
     try:
         return context.execute(sql, eager=True)
     except pl.exceptions.PolarsError as error:
@@ -38,23 +43,23 @@ def query(store: Store, sql: str) -> pl.DataFrame:
         raise QueryRefused(f"the statement cannot be executed: {reason}") from error
 
 
-def _tables(sql: str) -> list[str]:
-    """Return the known tables that `sql` reads; raise `QueryRefused` if it reads or does anything else."""
+def _tables(sql: str, known: Collection[str]) -> list[str]:
+    """Return those of the known tables that `sql` reads; raise `QueryRefused` if it reads or does anything else."""
     from sqlglot import exp
 
     statement = _parse(sql)
     if reader := _READER.search(sql):
-        raise QueryRefused(f"{reader[0]} is refused; a statement reads tables: {', '.join(SCHEMAS)}")
+        raise QueryRefused(f"{reader[0]} is refused; a statement reads tables: {', '.join(known)}")
     if forbidden := statement.find(exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lateral):
         raise QueryRefused(f"only one SELECT is executed, and this holds {forbidden.key.upper()}")
     own = {cte.alias for cte in statement.find_all(exp.CTE)}
     for source in statement.find_all(exp.From, exp.Join):
         if not isinstance(source.this, exp.Table | exp.Subquery | exp.Values | exp.Unnest):
-            raise QueryRefused(f"{source.this.sql()!r} is no table; known: {', '.join(SCHEMAS)}")
-    sources = {_name(table) for table in statement.find_all(exp.Table)}
-    for name in sorted(sources - own - SCHEMAS.keys()):
-        raise QueryRefused(f"no table {name!r}{did_you_mean(name, SCHEMAS)}")
-    return sorted(sources & SCHEMAS.keys())
+            raise QueryRefused(f"{source.this.sql()!r} is no table; known: {', '.join(known)}")
+    sources = {_name(table, known) for table in statement.find_all(exp.Table)}
+    for name in sorted(sources - own - set(known)):
+        raise QueryRefused(f"no table {name!r}{did_you_mean(name, known)}")
+    return sorted(sources & set(known))
 
 
 def _parse(sql: str) -> exp.Query:
@@ -78,9 +83,9 @@ def _where(error: Exception) -> str:
     return f"{first['description']} at line {first['line']}, column {first['col']}, near {first['highlight']!r}"
 
 
-def _name(table: exp.Table) -> str:
+def _name(table: exp.Table, known: Collection[str]) -> str:
     from sqlglot import exp
 
     if not isinstance(table.this, exp.Identifier) or table.args.get("db"):
-        raise QueryRefused(f"{table.sql()!r} is no table; a statement reads tables: {', '.join(SCHEMAS)}")
+        raise QueryRefused(f"{table.sql()!r} is no table; a statement reads tables: {', '.join(known)}")
     return table.name

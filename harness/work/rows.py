@@ -22,6 +22,7 @@ from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
 from harness.farm import Query
 from harness.unit import Kind, Unit
+from harness.version import __version__, commit
 from harness.work.bench import Workbench
 from harness.work.kinds import Outcome, Signal
 
@@ -185,5 +186,6 @@ def _number(value: float | None) -> float | None:
 
 @cache
 def _versions() -> str:
-    packages = ("torch", "torchvision", "numpy", "scikit-learn")
-    return json.dumps({name: version(name) for name in packages}, sort_keys=True)
+    packages = {name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")}
+    own = {"harness": __version__, "commit": commit()}
+    return json.dumps(packages | {name: text for name, text in own.items() if text}, sort_keys=True)

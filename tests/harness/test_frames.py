@@ -1,11 +1,10 @@
-"""The tables as frames: whole, of some units, and every metric of every trial."""
+"""Rows of some units, and every metric of every trial."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import polars as pl
-import pytest
 import tiny_study
 from polars.testing import assert_frame_equal
 
@@ -13,30 +12,14 @@ import harness
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.planner import make_plan
-from harness.store import KEYS, SCHEMAS, Store
+from harness.store import KEYS, Store
 from harness.study import load_study
 
 COLUMNS = ["dataset", "scenario", "architecture", "method", "config", "seed", "status", "metric", "value", "flag"]
 
 
-@pytest.mark.parametrize("table", sorted(SCHEMAS))
-def test_every_table_is_scanned_with_its_columns_and_a_unique_key(finished: Path, tmp_path: Path, table: str) -> None:
-    rows = harness.scan(table, str(finished)).collect()
-    assert rows.columns == SCHEMAS[table].names
-    assert not rows.select(KEYS[table]).is_duplicated().any()
-    empty = harness.scan(table, str(tmp_path / "no")).collect()
-    assert (empty.columns, len(empty)) == (rows.columns, 0)
-    assert not (tmp_path / "no").exists()
-
-
-def test_the_root_is_that_of_the_environment(
-    finished: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert harness.scan("units").collect().is_empty()
-    monkeypatch.setenv("HARNESS_ROOT", str(finished))
-    assert len(harness.scan("units").collect()) == 48
-    assert_frame_equal(harness.results(str(tiny)), harness.results(str(tiny), str(finished)))
+def of_study(study: Path, root: Path) -> pl.DataFrame:
+    return trials(Store.open(str(root)), make_plan(load_study(study)).units)
 
 
 def test_rows_of_some_units_are_theirs_alone(finished: Path) -> None:
@@ -49,26 +32,23 @@ def test_rows_of_some_units_are_theirs_alone(finished: Path) -> None:
     assert of_units(store, "metrics", []).is_empty()
 
 
-def test_results_have_one_row_for_each_trial_and_metric(tiny: Path, finished: Path) -> None:
-    results = harness.results(load_study(tiny), str(finished))
-    assert results.columns == COLUMNS
-    assert not results.select(*COLUMNS[:6], "metric").is_duplicated().any()
-    assert set(results["metric"]) <= set(definitions()["metric"])
-    trials = results.select("method", "seed").unique().sort("method", "seed").rows()
-    assert trials == [(name, seed) for name in ("ct", "finetune", "original", "retrain") for seed in (0, 1)]
-    assert results.filter(pl.col("value").is_null() & pl.col("flag").is_null()).is_empty()
-    units = harness.scan("metrics", str(finished)).filter(kind="unlearn", part="test", metric="accuracy").collect()
-    derived = results.filter(metric="accuracy_test").filter(pl.col("method") != "retrain")
+def test_trials_have_one_row_for_each_metric(tiny: Path, finished: Path) -> None:
+    found = of_study(tiny, finished)
+    assert found.columns == COLUMNS
+    assert not found.select(*COLUMNS[:6], "metric").is_duplicated().any()
+    assert set(found["metric"]) <= set(definitions()["metric"])
+    ran = found.select("method", "seed").unique().sort("method", "seed").rows()
+    assert ran == [(name, seed) for name in ("ct", "finetune", "original", "retrain") for seed in (0, 1)]
+    assert found.filter(pl.col("value").is_null() & pl.col("flag").is_null()).is_empty()
+    stored = harness.scan(str(finished), "metrics").filter(kind="unlearn", part="test", metric="accuracy").collect()
+    derived = found.filter(metric="accuracy_test").filter(pl.col("method") != "retrain")
     key = ["method", "seed"]
-    assert_frame_equal(derived.select(*key, "value").sort(key), units.select(*key, "value").sort(key))
+    assert_frame_equal(derived.select(*key, "value").sort(key), stored.select(*key, "value").sort(key))
 
 
-def test_results_are_those_of_the_study_alone(own: Path, tmp_path: Path) -> None:
+def test_trials_are_those_of_the_study_alone(own: Path, tmp_path: Path) -> None:
     wider = tiny_study.write_study(tmp_path, seeds=[0, 5], methods=["ct"], farm=None)
     harness.run(wider, str(own), views=lambda plan, store: None)
-    results = harness.results(str(wider), str(own))
-    assert set(results.select("method", "seed").rows()) == {
+    assert set(of_study(wider, own).select("method", "seed").rows()) == {
         (name, seed) for name in ("ct", "original", "retrain") for seed in (0, 5)
     }
-    plan = make_plan(load_study(wider))
-    assert_frame_equal(trials(Store.open(str(own)), plan.units), results)

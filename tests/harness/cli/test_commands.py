@@ -52,7 +52,7 @@ def command(name: str) -> click.Command:
 @pytest.fixture
 def unit(finished: Path) -> str:
     """A trial of finetune."""
-    units = harness.scan("units", str(finished)).filter(kind="unlearn", method="finetune", seed=1).collect()
+    units = harness.scan(str(finished), "units").filter(kind="unlearn", method="finetune", seed=1).collect()
     return str(units["unit"].item())
 
 
@@ -211,7 +211,7 @@ def test_show_tells_everything_about_a_trial_by_the_first_digits(finished: Path,
     found = document("show", unit, "--root", finished)
     assert (found["unit"]["unit"], found["unit"]["method"], found["unit"]["status"]) == (unit, "finetune", "done")
     assert found["failures"] == []
-    stored = harness.scan("metrics", str(finished)).filter(unit=unit).collect()
+    stored = harness.scan(str(finished), "metrics").filter(unit=unit).collect()
     assert {(row["part"], row["metric"], row["value"]) for row in found["metrics"]} == set(
         stored.select("part", "metric", "value").rows()
     )
@@ -237,7 +237,7 @@ def test_a_failed_trial_is_told_named_and_shown_with_its_traceback(tmp_path: Pat
     study = tiny_study.write_study(tmp_path, tiny_study.PLAIN, methods=["unlucky", "finetune"])
     root = tmp_path / "runs"
     ended = tiny_study.harness("run", study, "--root", root, "--local")
-    (unit,) = harness.scan("failures", str(root)).collect()["unit"]
+    (unit,) = harness.scan(str(root), "failures").collect()["unit"]
     assert ended.code == 1
     said = f"unlearn unlucky on digits random:0.1 cnn_small, seed 0; harness show {unit}"
     assert f"failed: {said}" in ended.lines
@@ -252,7 +252,7 @@ def test_a_failed_trial_is_told_named_and_shown_with_its_traceback(tmp_path: Pat
     assert (again.code, json.loads(again.out)["failed"], json.loads(again.out)["cached"]) == (1, [unit], 4)
     retried = tiny_study.harness("retry", study, "--failed", "--root", root, "--local", "--json")
     assert (retried.code, json.loads(retried.out)["ran"]) == (1, {"failed": 1})
-    assert harness.scan("failures", str(root)).collect()["attempt"].sort().to_list() == [1, 2, 3]
+    assert harness.scan(str(root), "failures").collect()["attempt"].sort().to_list() == [1, 2, 3]
 
 
 def test_retry_runs_nothing_where_nothing_failed(tiny: Path, finished: Path) -> None:
@@ -262,7 +262,7 @@ def test_retry_runs_nothing_where_nothing_failed(tiny: Path, finished: Path) -> 
 
 def test_rank_prints_what_the_tables_hold(tiny: Path, finished: Path) -> None:
     rows = document("rank", tiny, "--root", finished)["rankings"]
-    stored = harness.scan("rankings", str(finished)).collect()
+    stored = harness.scan(str(finished), "rankings").collect()
     key = ("group", "metric", "method", "config")
     assert {tuple(row[name] for name in key) for row in rows} == set(stored.select(key).rows())
     values = {tuple(row[name] for name in key): row["value"] for row in rows}
@@ -351,7 +351,7 @@ def test_a_run_ends_with_the_ranking_and_where_to_look_further(tiny: Path, own: 
 def test_a_run_for_a_program_tells_the_same(tiny: Path, own: Path) -> None:
     found = document("run", tiny, "--root", own, "--local")
     assert (found["plan"], found["ran"], found["cached"], found["failed"]) == (tiny_study.GOLDEN, {}, 48, [])
-    overall = harness.scan("rankings", str(own)).filter(pl.col("group") == "overall").collect()
+    overall = harness.scan(str(own), "rankings").filter(pl.col("group") == "overall").collect()
     assert len(found["rankings"]) == len(overall)
 
 
