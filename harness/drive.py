@@ -130,6 +130,6 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
         time_limit=study.time_limit,
         keep_models=study.keep_models,
         resources=study.resources,
-        heartbeat=ledger.lease.beat,
+        heartbeat=ledger.beat,
         resolve=Searches(ledger.plan.units.values(), ledger.store).resolve,
     )

@@ -27,6 +27,9 @@ class Progress(Protocol):
     def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
         """A unit has ended after so many seconds; `busy` units were running then, itself included."""
 
+    def beat(self) -> None:
+        """Units run, and none need have ended; called several times a second, but not in one process."""
+
     def finish(self) -> None:
         """Nothing more will be told."""
 
@@ -36,6 +39,7 @@ class Silent:
 
     def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None: ...
     def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None: ...
+    def beat(self) -> None: ...
     def finish(self) -> None: ...
 
 
@@ -92,6 +96,11 @@ class Ledger:
         if self._unfolded >= FOLD_UNITS or now - self._folded_at >= FOLD_SECONDS:
             self.store.fold(self.plan.units)
             self._unfolded, self._folded_at = 0, now
+
+    def beat(self) -> None:
+        """Show others that this driver lives, and whoever looks on that it works."""
+        self.lease.beat()
+        self.progress.beat()
 
     def _drop_models(self) -> None:
         """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""

@@ -31,13 +31,14 @@ class Live:
         self._ended: Counter[Cost] = Counter()
         self._left: Counter[Cost] = Counter()
         self._cached = self._failed = 0
-        self._busy = 1
-        self._told = time.monotonic()
+        self._busy = 0
+        self._told = self._begun = time.monotonic()
 
     def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None:
         """Note what is to run."""
         self._left = Counter(_cost(unit) for unit in to_run)
         self._cached = cached
+        self._begun = time.monotonic()
         self._tell(f"{plan.id}: {len(to_run)} units to run, {self._cached} cached")
 
     def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
@@ -51,17 +52,26 @@ class Live:
             self._failed += 1
             self._clear()
             self.stream.write(f"failed: {unit}; harness show {unit.id}\n")
-        if time.monotonic() - self._told >= (LIVE_SECONDS if self.live else EVERY_SECONDS):
-            self._tell(self._line())
+        self._tell_in_time(LIVE_SECONDS)
+
+    def beat(self) -> None:
+        """Tell when it is time to, though no unit may have ended for long."""
+        self._tell_in_time(EVERY_SECONDS)
 
     def finish(self) -> None:
         """Leave the terminal clean."""
         self._clear()
 
+    def _tell_in_time(self, live_seconds: float) -> None:
+        if time.monotonic() - self._told >= (live_seconds if self.live else EVERY_SECONDS):
+            self._tell(self._line())
+
     def _line(self) -> str:
         stages = ", ".join(f"{name} {done}/{total}" for name, done, total in self._stages())
-        counts = f"{self._busy} busy, {self._failed} failed, {self._cached} cached"
-        return f"{stages}; {counts}; about {duration(self._remaining())} left"
+        counts = f"{self._failed} failed, {self._cached} cached"
+        if not self._ended:
+            return f"{stages}; {counts}; none has ended in {duration(time.monotonic() - self._begun)}"
+        return f"{stages}; {self._busy} busy, {counts}; about {duration(self._remaining())} left"
 
     def _stages(self) -> Iterator[tuple[str, int, int]]:
         for number, name in enumerate(STAGES):

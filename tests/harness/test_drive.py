@@ -21,7 +21,7 @@ from torch import nn
 import harness
 from harness.contracts import FORGET, METHODS, Run, View, fixed, method
 from harness.farm import POPULATION
-from harness.ledger import Summary
+from harness.ledger import Silent, Summary
 from harness.planner import Plan, make_plan
 from harness.selection import NothingMatches, Selection
 from harness.store import KEYS, SCHEMAS, LeaseHeld, Store
@@ -40,7 +40,7 @@ def run(study: Path, root: Path, **arguments: Any) -> Summary:
 
 def table(root: Path, name: str) -> pl.DataFrame:
     """Return a whole table in the order of its key."""
-    return harness.scan(name, str(root)).collect().sort(KEYS[name])
+    return harness.scan(str(root), name).collect().sort(KEYS[name])
 
 
 def declare(name: str, unlearn: Unlearn) -> None:
@@ -62,7 +62,7 @@ def study_with(folder: Path, *methods: str, **changes: Any) -> Path:
     return tiny_study.write_study(folder, tiny_study.PLAIN, methods=list(methods), **changes)
 
 
-class Noted:
+class Noted(Silent):
     """Progress that remembers what it was told."""
 
     def __init__(self) -> None:

@@ -82,6 +82,18 @@ def test_the_time_left_goes_by_what_units_of_the_same_kind_took(plan: Plan, monk
     assert left == ["30.0 s left", "11.0 s left"]  # at first a retrain is guessed to take what an original took
 
 
+def test_a_long_first_unit_does_not_look_like_one_that_hangs(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    live = Live(stream)
+    live.begin(plan, list(plan.units.values()), 0)
+    live.beat()
+    assert len(stream.getvalue().splitlines()) == 1
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
+    live.beat()
+    waiting = stream.getvalue().splitlines()[1]
+    assert re.fullmatch(r"trials 0/10, farm 0/32, timing 0/6; 0 failed, 0 cached; none has ended in \d\.\d s", waiting)
+
+
 @pytest.mark.usefixtures("without_mlflow")
 def test_a_run_tells_in_plain_lines_where_stderr_is_no_terminal(tmp_path: Path) -> None:
     study = tiny_study.write_study(tmp_path, tiny_study.PLAIN, methods=["finetune"])
