@@ -70,7 +70,8 @@ def _look(job: Job, root: str, to_the_end: bool) -> int:
 def _how_to_look(job: Job, root: str) -> str:
     return "\n".join(
         [
-            f"how far it is   harness status --root {shlex.quote(root)}",
+            f"how far it is   harness status --address {job.address}",
+            f"by its tables   harness status --root {shlex.quote(root)}",
             f"its log         ray job logs {job.id} --address {job.address} --follow",
             f"stop it         ray job stop {job.id} --address {job.address}",
         ]

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shlex
 import shutil
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from harness import registry
 from harness.errors import HarnessError
-from harness.schedule.cluster import CONNECT_SECONDS, NoRay
-from harness.schedule.environment import environment
+from harness.schedule import dashboard
+from harness.schedule.cluster import NoRay
+from harness.schedule.jobs import ROOT, STUDY
 from harness.schedule.quiet import quiet
 from harness.store.files import SCHEMES
 from harness.study import load_study
+from harness.version import VARIABLE, commit
 
 STOPPED = 130
 """The exit code of a job that somebody stopped, as of a command that is interrupted."""
@@ -43,9 +40,6 @@ LOST_SECONDS = 60.0
 """How long a head node that was there is looked for before it is given up."""
 
 AGAIN_SECONDS = 1.0
-
-CHATTER = re.compile(r"^(.* -- Runtime env is setting up\.|Running entrypoint for job \w+: .*)\n", re.MULTILINE)
-"""What Ray writes into the log of every job."""
 
 
 class InvalidJob(HarnessError):
@@ -90,17 +84,18 @@ def submit(
     if data is not None and not os.path.isabs(data):
         raise InvalidJob(f"data folder {data!r} is relative; the head node reads it: give its absolute path there")
     registry.load(tuple(plugins))
-    load_study(study)
+    loaded = load_study(study)
     installed = (point.module for point in entry_points(group=registry.ENTRY_POINTS))
     modules = tuple(dict.fromkeys((*installed, *plugins)))
     file = registry.suites().get(str(study), Path(study))
     with quiet(None), parcel(file, modules) as runtime_env:
-        client = _connect(address)
+        client = dashboard.connect(address)
         command = _command(file.name, root, modules, data, options)
         try:
-            return Job(client.submit_job(entrypoint=command, runtime_env=runtime_env), address)
+            about = {STUDY: loaded.name, ROOT: root}
+            return Job(client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata=about), address)
         except Exception as error:
-            raise NoRay(f"{address} did not take the job: {_reason(error)}") from error
+            raise NoRay(f"{address} did not take the job: {dashboard.reason(error)}") from error
 
 
 def _command(study: str, root: str, modules: Sequence[str], data: str | None, options: Sequence[str]) -> str:
@@ -138,7 +133,8 @@ def parcel(study: Path, plugins: Sequence[str]) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         for file in (study, *(place for place in places if place.is_file())):
             shutil.copyfile(file, Path(folder, file.name))
-        yield {"working_dir": folder, "py_modules": [str(place) for place in places if place.is_dir()]}
+        packages = [str(place) for place in places if place.is_dir()]
+        yield {"working_dir": folder, "py_modules": packages, "env_vars": {VARIABLE: commit() or ""}}
 
 
 def _place(name: str) -> Path:
@@ -159,7 +155,7 @@ def follow(job: Job, write: Callable[[str], object]) -> int:
     `NoRay` if the head node does not answer any more.
     """
     with quiet(None):
-        client = _connect(job.address)
+        client = dashboard.connect(job.address)
         asyncio.run(_tail(client, job, write))
         details = client.get_job_info(job.id)
     code = details.driver_exit_code
@@ -181,7 +177,9 @@ async def _tail(client: Any, job: Job, write: Callable[[str], object]) -> None:
             heard = time.monotonic()
         except Exception as error:
             if time.monotonic() - heard > LOST_SECONDS:
-                raise NoRay(f"lost {job.address}, and job {job.id} may go on there: {_reason(error)}") from error
+                raise NoRay(
+                    f"lost {job.address}, and job {job.id} may go on there: {dashboard.reason(error)}"
+                ) from error
             ended = False
         if ended:
             if not whole:
@@ -213,47 +211,10 @@ class _Log:
 
     def _pass_on(self, text: str) -> None:
         self._passed += len(text)
-        self._write(CHATTER.sub("", text))
-
-
-def _connect(address: str) -> Any:
-    """Return Ray's client of a dashboard, or raise `NoRay` after ten seconds: Ray itself would wait for minutes."""
-    if not address.startswith(("http://", "https://")):
-        raise NoRay(f"no Ray at {address}: jobs go to the dashboard of the head node; give http://HOST:8265")
-    try:
-        with suppress(HTTPError):  # an answer too; Ray's client, which has the token, sees what it means
-            urlopen(f"{address}/api/version", timeout=CONNECT_SECONDS).close()
-        from ray.job_submission import JobSubmissionClient
-
-        with environment(RAY_API_SERVER_ADDRESS=address):  # else $RAY_ADDRESS would stand in for ours
-            return JobSubmissionClient(address)
-    except (HTTPException, ValueError, RuntimeError) as error:
-        raise NoRay(f"no Ray at {address}: that is no dashboard of Ray; give http://HOST:8265") from error
-    except Exception as error:
-        raise NoRay(f"no Ray at {address}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Return why Ray's client failed, and what would be right."""
-    from ray.exceptions import AuthenticationError
-
-    text = str(error) or type(error).__name__
-    if isinstance(error, OSError):
-        return f"{_short(str(getattr(error, 'reason', text)))}; start its head node, or give the one that runs"
-    if not isinstance(error, AuthenticationError):
-        return _short(text)
-    if "Missing authentication token" in text:
-        return "it wants a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-    if "Invalid authentication token" in text:
-        return "its token is another one; put it into RAY_AUTH_TOKEN, or its file into RAY_AUTH_TOKEN_PATH"
-    return _short(text.partition(" Ensure that")[0].rstrip("."))
+        self._write(dashboard.CHATTER.sub("", text))
 
 
 def _ends(text: str) -> str:
     """Return the first and the last line: what failed, and, after a traceback, why."""
     lines = text.strip().splitlines() or ["Ray does not say why"]
-    return " ... ".join(_short(line) for line in dict.fromkeys((lines[0], lines[-1])))
-
-
-def _short(text: str) -> str:
-    return textwrap.shorten(text, 300, placeholder=" ...")
+    return " ... ".join(dashboard.short(line) for line in dict.fromkeys((lines[0], lines[-1])))

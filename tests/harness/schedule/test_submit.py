@@ -21,7 +21,8 @@ import tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.schedule import NoRay, patience, submit
+from harness.schedule import NoRay, dashboard, patience, submit
+from harness.schedule.jobs import NoSuchJob, jobs
 from harness.schedule.patience import free_ports
 from harness.schedule.submit import STOPPED, InvalidJob, Job, JobFailed, follow, parcel, shared_root
 from harness.store import Store
@@ -185,6 +186,17 @@ def test_the_code_that_ran_is_what_was_sent(finished_job: tiny_study.Answer, roo
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_another_terminal_sees_how_far_it_is(
+    finished_job: tiny_study.Answer, head: Head, known: Mapping[str, str], root: Path
+) -> None:
+    answer = tiny_study.script("status", "plain", "--address", head.address, "--json", **known)
+    told = next(row for row in json.loads(answer.out) if row["job"] == finished_job.out.split()[1])
+    assert (told["study"], told["root"], told["state"]) == ("plain", str(root), "FAILED"), "a unit failed"
+    assert told["started"] <= told["ended"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_detach_returns_at_once_and_what_the_job_finds_is_in_its_log(
     head: Head, sent: Submit, known: Mapping[str, str], study: Path
 ) -> None:
@@ -253,7 +265,7 @@ def test_nothing_is_sent_of_a_wrong_question(tmp_path: Path, monkeypatch: pytest
     def refuse(address: str) -> None:
         raise AssertionError("the cluster was asked")
 
-    monkeypatch.setattr(submit, "_connect", refuse)
+    monkeypatch.setattr(dashboard, "connect", refuse)
     monkeypatch.delenv("HARNESS_ROOT", raising=False)
     good = tiny_study.write_study(tmp_path, tiny_study.PLAIN)
     unknown = tiny_study.write_study(tmp_path, tiny_study.PLAIN, name="unknown", methods=["fintune"])
@@ -307,8 +319,51 @@ def test_code_and_study_travel_and_nothing_else(tmp_path: Path, monkeypatch: pyt
     with parcel(study, ["one_file", "a_package.methods"]) as runtime_env:
         assert {path.name for path in Path(runtime_env["working_dir"]).iterdir()} == {study.name, "one_file.py"}
         assert [Path(place).name for place in runtime_env["py_modules"]] == ["harness", "tasks", "a_package"]
-        assert runtime_env.keys() == {"working_dir", "py_modules"}, "nothing is installed there"
+        assert runtime_env.keys() == {"working_dir", "py_modules", "env_vars"}, "nothing is installed there"
+        assert runtime_env["env_vars"].keys() == {"HARNESS_COMMIT"}
     assert not Path(runtime_env["working_dir"]).exists()
+
+
+@dataclass
+class Cluster:
+    """In place of Ray's client: jobs of the harness, and of somebody else."""
+
+    logs: Mapping[str, str]
+
+    def list_jobs(self) -> list[Any]:
+        hours = dict(zip(self.logs, range(len(self.logs), 0, -1), strict=True))
+        own = [
+            SimpleNamespace(
+                submission_id=study,
+                metadata={"harness.study": study, "harness.root": f"/runs/{study}"},
+                status="RUNNING",
+                start_time=3_600_000 * hours[study],
+                end_time=None,
+            )
+            for study in self.logs
+        ]
+        return [*own, SimpleNamespace(submission_id="other", metadata=None), SimpleNamespace(metadata={"by": "them"})]
+
+    def get_job_logs(self, job: str) -> str:
+        return self.logs[job]
+
+
+def test_the_jobs_of_a_cluster_are_told_by_their_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = [f"trials {done}/9, farm 0/4; 2 busy, 0 failed, 1 cached; about 3.0 s left" for done in (2, 5)]
+    begun = "digits-1: 9 units to run, 1 cached\n"
+    logs = {"digits": "\n".join([begun, *progress, "failed: one unit"]), "mine": begun}
+    monkeypatch.setattr(dashboard, "connect", lambda address: Cluster(logs))
+    told = jobs("http://head:8265")
+    assert [(one.study, one.progress) for one in told] == [("mine", ""), ("digits", progress[1])], "the oldest first"
+    assert [one.root for one in jobs("http://head:8265", "digits")] == ["/runs/digits"]
+    answer = tiny_study.harness("status", "--address", "http://head:8265")
+    assert [line.split()[:3] for line in answer.out.splitlines()] == [
+        ["job", "study", "state"],
+        ["mine", "mine", "RUNNING"],
+        ["digits", "digits", "RUNNING"],
+    ]
+    with pytest.raises(NoSuchJob, match=r"no job of study 'digit' at http://head:8265; did you mean 'digits'\?"):
+        jobs("http://head:8265", "digit")
 
 
 @dataclass
@@ -340,10 +395,10 @@ class Dashboard:
 JOB = Job("raysubmit_x", "http://head:8265")
 
 
-def _follow(dashboard: Dashboard, job: Job = JOB) -> tuple[int, str]:
+def _follow(client: Dashboard, job: Job = JOB) -> tuple[int, str]:
     told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submit, "_connect", lambda address: dashboard)
+        patch.setattr(dashboard, "connect", lambda address: client)
         patch.setattr(submit, "AGAIN_SECONDS", 0)
         return follow(job, told.append), "".join(told)
 
