@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
@@ -16,7 +17,7 @@ from typing import TypeVar
 from harness.contracts.architecture import ARCHITECTURES
 from harness.contracts.catalog import Catalog, Declared
 from harness.contracts.dataset import DATASETS
-from harness.contracts.method import METHODS
+from harness.contracts.method import METHODS, MethodSpec
 from harness.contracts.scenario import SCENARIOS, InvalidScenario, Scenario
 from harness.errors import HarnessError, did_you_mean
 
@@ -42,9 +43,14 @@ class PluginMissing(HarnessError):
 
 @cache
 def load(plugins: tuple[str, ...] = ()) -> None:
-    """Import every module of the built-in tasks, of the installed plug-ins and of the named ones."""
+    """Import every module of the built-in tasks, of the installed plug-ins and of the named ones.
+
+    A named one may lie in the working folder.
+    """
     for name in BUILT_IN:
         _import_all(importlib.import_module(name))
+    if plugins:
+        _look_in(Path.cwd())
     for name in (*(point.module for point in entry_points(group=ENTRY_POINTS)), *plugins):
         try:
             _import_all(importlib.import_module(name))
@@ -52,6 +58,25 @@ def load(plugins: tuple[str, ...] = ()) -> None:
             raise
         except Exception as error:  # whatever the code of others does when it is imported
             raise PluginMissing(f"plugin {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def declared_in(file: str) -> list[MethodSpec]:
+    """Import a file and return the methods that it declares; raise `PluginMissing` if there are none."""
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise PluginMissing(f"no file {file}; begin one with: harness init --method {file}")
+    _look_in(path.parent)
+    load((path.stem,))
+    found = [METHODS[name] for name in METHODS if METHODS[name].module == path.stem]
+    if not found:
+        raise PluginMissing(f"{file} declares no method; put @method(reads={{...}}, source=...) before a class")
+    return found
+
+
+def _look_in(folder: Path) -> None:
+    """Let modules be imported from a folder, after all other places."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def _import_all(package: ModuleType) -> None:

@@ -10,12 +10,12 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
-import tiny_problem as tiny
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import Augmentation, DatasetSpec, Images, Recipe
 from harness.contracts.space import Value
 from harness.engine.split import train_and_val

@@ -10,7 +10,8 @@ import click
 from harness.errors import HarnessError
 
 COMMANDS = {
-    "ls": "List data sets, scenarios, architectures, methods, suites or metrics.",
+    "init": "Begin a study, or a method, with a commented file.",
+    "ls": "List data sets, scenarios, architectures, methods, suites, metrics, tables, columns.",
     "plan": "Show what a study would run, what is done, and what it costs.",
     "run": "Run what is left of a study; print the ranking.",
     "retry": "Run again what failed.",
@@ -21,8 +22,11 @@ COMMANDS = {
     "attack": "Attack the farm of a study again, from its signals.",
     "report": "Write the report page of a study.",
     "ui": "Show the results in MLflow's web interface.",
+    "open": "Show the trials behind an MLflow run.",
     "sync": "Bring MLflow up to date with a study.",
     "query": "Ask the tables one SELECT.",
+    "check": "Try whether a method keeps what every method promises.",
+    "completion": "Print what completes commands and studies in your shell.",
     "doctor": "Check this machine: packages, devices, data, root.",
 }
 

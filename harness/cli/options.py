@@ -7,10 +7,21 @@ from functools import wraps
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 root = click.option("--root", metavar="URI", help="Where results live.  [$HARNESS_ROOT or runs]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
-study = click.argument("study")
+
+
+def _studies(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete a suite by its name, or a file."""
+    from harness import registry
+
+    suites = [CompletionItem(name) for name in registry.suites() if name.startswith(begun)]
+    return [*suites, CompletionItem(begun, type="file")]
+
+
+study = click.argument("study", shell_complete=_studies)
 data = click.option("--data", metavar="FOLDER", help="Official files of the data sets.  [$HARNESS_DATA or data]")
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import tiny_problem as tiny
-
+from harness.check import problem as tiny
 from harness.contracts import Recipe
 
 SPEC = replace(tiny.SPEC, files={"a": "1" * 64, "b": "2" * 64}, recipes={"special": Recipe(epochs=7)})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import chain, combinations
 
 import pytest
-import tiny_problem as tiny
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN, TEST, VAL, Part, UndeclaredRead, View
 from harness.engine.data import PartSamples
 from harness.errors import HarnessError

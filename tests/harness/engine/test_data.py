@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny_problem as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from harness.check import problem as tiny
 from harness.contracts import Augmentation, Images
 from harness.engine.data import DeviceData, PartSamples, batch_bounds, crop, ragged_bounds
 from harness.engine.seeding import generator

@@ -8,13 +8,13 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
-import tiny_problem as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.engine import evaluate as module
 from harness.engine.evaluate import evaluate, evaluating, signal
 from harness.engine.models import digest

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor
 
+from harness.check import problem as tiny
 from harness.engine.models import count_parameters, digest, finite
 
 STATE = {

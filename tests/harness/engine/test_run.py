@@ -5,13 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
+from harness.check import problem as tiny
 from harness.contracts import RETAIN, Stopped
 from harness.engine.data import PartSamples
 from harness.engine.device import Stopwatch

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
-import tiny_problem as tiny
 
+from harness.check import problem as tiny
 from harness.contracts import RETAIN
 from harness.engine.data import PartSamples
 from harness.engine.evaluate import evaluate

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import nn
 
+from harness.check import problem as tiny
 from harness.engine.models import digest
 from harness.engine.seeding import generator
 from harness.engine.weights import add_noise, reset_parameters

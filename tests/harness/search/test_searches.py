@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-import tiny_problem
 import tiny_study
 import torch
 from polars.testing import assert_frame_equal
 from torch import nn
 
 import harness
+from harness.check import problem
 from harness.contracts import DATASETS, FORGET, Run, View, method, ranges
 from harness.ledger import Silent, Summary
 from harness.planner import Plan, make_plan
@@ -56,7 +56,7 @@ def shaken(declaring: None) -> None:
             return model
 
     method(reads={FORGET}, source="a test")(Shaken)
-    DATASETS.declare(tiny_problem.SPEC)
+    DATASETS.declare(problem.SPEC)
 
 
 def study(folder: Path, **changes: Any) -> Path:
@@ -73,7 +73,7 @@ def plan_of(path: Path) -> Plan:
 
 
 def table(root: Path, name: str) -> pl.DataFrame:
-    frame = harness.scan(name, str(root)).collect().sort(KEYS[name])
+    frame = harness.scan(str(root), name).collect().sort(KEYS[name])
     return frame.drop(*tiny_study.PASSING, "hyperparameters", strict=False)
 
 
@@ -160,10 +160,10 @@ def test_a_trial_sees_no_test_image_and_leaves_no_curve(tmp_path: Path) -> None:
     path = study(tmp_path, search=SEARCH | {"trials": 2, "sampler": "random", "seeds": 1})
     run(path, tmp_path / "runs")
     of_search = pl.col("kind") == "search"
-    metrics = harness.scan("metrics", str(tmp_path / "runs")).filter(of_search).collect()
+    metrics = harness.scan(str(tmp_path / "runs"), "metrics").filter(of_search).collect()
     assert set(metrics["part"]) == {"retain", "forget", "val"}
     for name in ("epochs", "signals"):
-        assert harness.scan(name, str(tmp_path / "runs")).filter(of_search).collect().is_empty()
+        assert harness.scan(str(tmp_path / "runs"), name).filter(of_search).collect().is_empty()
 
 
 def test_a_search_that_grows_runs_what_is_new(tmp_path: Path) -> None:
@@ -190,12 +190,12 @@ def test_a_search_without_a_usable_trial_is_a_failed_row_and_the_rest_is_done(tm
     path = study(tmp_path, methods=["hopeless", "shaken"], search=SEARCH | {"trials": 2, "seeds": 1})
     summary = run(path, tmp_path / "runs")
     assert summary.not_tried == 0
-    failures = harness.scan("failures", str(tmp_path / "runs")).collect()
+    failures = harness.scan(str(tmp_path / "runs"), "failures").collect()
     final = failures.filter((pl.col("kind") == "unlearn") & (pl.col("method") == "hopeless"))
     assert final["exception"].to_list() == ["NoUsableTrial"] * 2
     told = "no trial of the search (2 suggestions of nsga3 on 1 seed) is usable; see the failures of its units"
     assert set(final["message"]) == {told}
-    done = harness.scan("units", str(tmp_path / "runs")).filter(pl.col("kind") == "unlearn", status="done").collect()
+    done = harness.scan(str(tmp_path / "runs"), "units").filter(pl.col("kind") == "unlearn", status="done").collect()
     assert set(done["method"]) == {"shaken", "original"}
 
 
@@ -229,7 +229,7 @@ def test_what_a_study_gives_stays_and_the_rest_is_searched(tmp_path: Path) -> No
     methods = [{"shaken": {"sigma": 0.25}}, {"shaken": {"sigma": 0.5, "seed": 3}}]
     path = study(tmp_path, methods=methods, search=SEARCH | {"trials": 2, "sampler": "random", "seeds": 1}, seeds=1)
     run(path, tmp_path / "runs")
-    rows = harness.scan("units", str(tmp_path / "runs")).filter(pl.col("method") == "shaken").collect()
+    rows = harness.scan(str(tmp_path / "runs"), "units").filter(pl.col("method") == "shaken").collect()
     searched = {row["config"]: json.loads(row["hyperparameters"]) for row in rows.to_dicts()}
     assert set(searched) == {
         *("sigma=0.25,suggestion=0", "sigma=0.25,suggestion=1"),

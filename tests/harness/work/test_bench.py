@@ -9,12 +9,12 @@ from itertools import groupby
 import numpy as np
 import pytest
 import tiny_lab
-import tiny_problem as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_lab import DATASET, FARM, ORIGINAL, SHADOW, TRAIN, Lab, equal, state_of, unit
 
+from harness.check import problem as tiny
 from harness.contracts import DATASETS
 from harness.engine.split import subset
 from harness.farm import FarmRef

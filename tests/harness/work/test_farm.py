@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny_lab
-import tiny_problem as tiny
 import tiny_study
 import torch
 from tiny_lab import FARM, SHADOW, TRAIN, VAL, Index, Lab, unit
 from torch import nn
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN, Part, Run, View
 from harness.contracts import VAL as VAL_PART
 from harness.farm import POPULATION, TUNING_FIRST, FarmRef, PoolSpec, membership

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_lab
-import tiny_problem as tiny
 import torch
 from numpy.typing import NDArray
 from tiny_lab import DATASET, ORIGINAL, SCENARIO, TRAIN, VAL, Lab, equal, state_of, unit
@@ -18,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from harness import registry
 from harness.attacks import population_mia
+from harness.check import problem as tiny
 from harness.contracts import DATASETS, FORGET, RETAIN, Part, Recipe, Run, View
 from harness.contracts import VAL as VAL_PART
 from harness.engine.models import digest

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_problem as tiny
 
+from harness.check import problem as tiny
 from harness.contracts import DatasetSpec, Images
 from harness.contracts.dataset import DataCorrupt, FilePattern, InvalidDataset
 from harness.work import official

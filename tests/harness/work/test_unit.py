@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import tiny_problem as tiny
 import torch
 from tiny_lab import ORIGINAL, QUICK, SHADOW, SPEC, Lab, unit
 from torch import nn
 
 from harness import registry
+from harness.check import problem as tiny
 from harness.contracts import DATASETS, RETAIN, Images, Part, Run, View
 from harness.origin import Suggested
 from harness.store import SCHEMAS, Store

@@ -19,10 +19,10 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
 
-import tiny_problem as tiny
 import torch
 
 from harness import registry
+from harness.check import problem as tiny
 from harness.contracts import METHODS, MethodSpec
 from harness.contracts.space import Value
 from harness.engine.evaluate import evaluate

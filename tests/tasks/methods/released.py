@@ -12,11 +12,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, pad, softmax
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN, VAL
 from harness.engine.seeding import generator
 

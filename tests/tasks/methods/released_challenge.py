@@ -8,13 +8,13 @@ from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
-import tiny_problem as tiny
 import torch
 from released import HEAD, SGD, Problem, cosine, divergence, optimiser, uniform
 from released_literature import finetune
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
+from harness.check import problem as tiny
 from harness.engine.weights import add_noise, reset_parameters
 
 

@@ -9,12 +9,12 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-import tiny_problem as tiny
 import torch
 from released import BLOCKS, HEAD, SGD, Adam, Batch, Problem, cosine, divergence, optimiser, stepped, uniform
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
+from harness.check import problem as tiny
 from harness.engine.vision import torchvision
 from harness.engine.weights import add_noise
 

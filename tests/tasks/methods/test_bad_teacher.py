@@ -7,10 +7,10 @@ from copy import deepcopy
 from functools import cache
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN
 from harness.engine.models import digest
 from harness.engine.seeding import generator

@@ -8,11 +8,11 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import RETAIN
 from harness.contracts.space import Value
 from harness.engine.seeding import generator

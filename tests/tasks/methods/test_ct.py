@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import nn
 
+from harness.check import problem as tiny
 from harness.engine.models import digest
 from tasks.methods.ct import NotSquare, transpose_kernels
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN
 from harness.contracts.space import Value
 from harness.engine.seeding import generator

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tiny_problem as tiny
 import torch
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, METHODS, RETAIN
 from harness.engine.evaluate import evaluate
 

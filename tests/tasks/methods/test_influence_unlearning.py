@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN, Stopped
 from harness.contracts.space import Value
 from harness.engine.models import digest

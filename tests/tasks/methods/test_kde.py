@@ -7,10 +7,10 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN, TEST, VAL
 from harness.contracts.space import Value
 from harness.engine.models import digest

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-import tiny_problem as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN
 from harness.contracts.space import Value
 from harness.engine.seeding import generator

@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN
 from harness.engine.models import digest
 from harness.engine.seeding import generator

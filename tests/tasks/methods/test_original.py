@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tiny_problem as tiny
-
+from harness.check import problem as tiny
 from harness.contracts import METHODS
 from harness.engine.models import digest
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 
+from harness.check import problem as tiny
 from harness.contracts import RETAIN
 from tasks.methods.prmq import class_weights, entropy, prune_smallest, redraw_zeros
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-import tiny_problem as tiny
 import torch
 
 from harness import registry
+from harness.check import problem as tiny
 from harness.contracts import METHODS, REFERENCE, VARIANT
 from harness.contracts.space import Value
 from harness.engine.models import digest

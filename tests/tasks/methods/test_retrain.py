@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import tiny_problem as tiny
 import torch
 from numpy.typing import NDArray
 
+from harness.check import problem as tiny
 from harness.contracts import RETAIN
 from harness.engine.data import PartSamples
 from harness.engine.models import digest

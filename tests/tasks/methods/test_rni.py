@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import RETAIN
 from harness.contracts.space import Value
 from harness.engine.seeding import generator

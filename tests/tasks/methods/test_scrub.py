@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import pytest
-import tiny_problem as tiny
 import torch
 from torch import Tensor, nn
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN, VAL, Samples
 from harness.contracts.space import Value
 from harness.engine.data import PartSamples

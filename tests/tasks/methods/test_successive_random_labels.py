@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import tiny_problem as tiny
 import torch
 from scipy.stats import chisquare
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness.check import problem as tiny
 from harness.contracts import FORGET, RETAIN
 from tasks.methods import successive_random_labels
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,9 +171,9 @@ class Poison:
 
 def view(spec: MethodSpec, run: TrainingRun, index: Parts, source: DeviceData, even: bool = True) -> View:
     """Return what the method may see; the parts that it did not declare, and test, are poison."""
-    own = {part: PartSamples(source, index[part], run.generator, even) for part in spec.reads}
-    poisoned = {part: Poison() for part in (RETAIN, FORGET, VAL, TEST) if part not in own}
-    return View(spec.name, spec.reads, {**own, **poisoned}, CLASSES)  # type: ignore[arg-type]
+    seen: dict[Part, Any] = {part: Poison() for part in (RETAIN, FORGET, VAL, TEST)}
+    seen |= {part: PartSamples(source, index[part], run.generator, even) for part in spec.reads}
+    return View(spec.name, spec.reads, seen, CLASSES)
 
 
 def quick(spec: MethodSpec, epochs: int = 2, batch_size: int = 24) -> dict[str, Value]:
