@@ -5,14 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo picture test test-slow cluster bench lint clean
+.PHONY: help install demo picture test test-slow browser cluster bench lint clean
 
 help:
 	@echo "make demo        install into .venv, run the digits study, print the ranking"
 	@echo "make test        lint, types, walls and the whole test suite"
+	@echo "make browser     the report and MLflow's pages in Chromium; screenshots in test-output/"
 	@echo "make cluster     jobs, Ctrl-C, deaths and several nodes on real Ray, minutes more"
 	@echo "make test-slow   all that takes minutes more"
-	@echo "make bench       speed and memory of the attacks, beside a plain loop; fails where a limit is missed"
+	@echo "make bench       speed and memory of the attacks, beside a plain loop, and of the MLflow page; fails where a limit is missed"
 	@echo "make picture     draw the picture of the README from the demo's results"
 	@echo "make clean       remove .venv and caches (results in runs/ stay)"
 
@@ -36,8 +37,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray and not browser" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/harness/schedule tests/clusters
+
+browser: $(STAMP)
+	$(BIN)/python -m pytest -q --instafail -m "browser and not slow"
 
 cluster: $(STAMP)
 	$(BIN)/python -m pytest -q --instafail -m "ray and slow" tests/harness/schedule tests/clusters
@@ -47,6 +51,7 @@ test-slow: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench/attacks.py --big
+	$(BIN)/python tests/bench/mlflow_ui.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -9,7 +9,7 @@ from itertools import pairwise
 import polars as pl
 
 from harness.tracking import facts
-from harness.tracking.content import CELL_TAG, NOTE_TAG, PARENT_TAG, PLAN_TAG, Content
+from harness.tracking.content import CELL_TAG, NOTE_TAG, PARENT_TAG, PLAN_TAG, TRIALS_TAG, Content
 from harness.tracking.notes import cell_note
 from harness.tracking.numbers import Series, epoch_series, metrics_of, seed_series
 from harness.tracking.plan import KEY, TRIAL_KINDS, Cell, PlannedUnit, StoredPlan
@@ -37,6 +37,7 @@ class CellRuns:
         self._epochs, self._failures = ByCell(results.epochs), ByCell(results.failures)
         self._attacks = ByCell(results.attacks)
         self._rankings = results.rankings.partition_by("method", "config", as_dict=True)
+        self._with_pools = len(plan.pools.union(results.attacks["pool"])) > 1
         self._differs = [name for name in KEY[:3] if len({getattr(cell, name) for cell in plan.cells}) > 1]
         methods = sorted({(cell.method, cell.config) for cell in plan.cells})
         self._repeated = {one for (one, _), (other, _) in pairwise(methods) if one == other}
@@ -53,7 +54,7 @@ class CellRuns:
         # Until every seed has ended, means over seeds move, and MLflow forgets no point and no parameter.
         has_ended = all(unit.id in states for unit in trials)
         rankings = self._rankings.get(cell.competitor, self._results.rankings.clear())
-        metrics = metrics_of(self._estimates[cell], rankings, self._attacks[cell])
+        metrics = metrics_of(self._estimates[cell], rankings, self._attacks[cell], with_pools=self._with_pools)
         seeds = sorted(unit.seed for unit in trials)
         note = cell_note(cell, seeds, metrics, self._results.definitions)
         return Content(
@@ -65,8 +66,8 @@ class CellRuns:
             params=_asked(cell, planned[0], seeds) | (_values(units) if has_ended else {}),
             metrics=metrics,
             series=seed_series(self._trials[cell]) | (self._curves(cell) if has_ended else {}),
-            tags=self._tags(cell) | {NOTE_TAG: note},
-            datasets=((cell.dataset, planned[0].digest),),
+            tags=self._tags(cell) | {NOTE_TAG: note, TRIALS_TAG: facts.trial_ids(trials)},
+            datasets=(trials[0].data,),
         )
 
     def _name(self, cell: Cell) -> str:
@@ -82,6 +83,7 @@ class CellRuns:
         if cell.is_reference:
             tags["reference"] = "true"
         units = self._units[cell].sort("kind", "seed")
+        tags |= facts.versions(units)
         unusable = self._judged[cell].filter(pl.col("reason").str.starts_with("trial ").not_()).sort("seed")
         lines = {
             "failed": facts.failures(units, self._failures[cell]),

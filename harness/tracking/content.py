@@ -12,7 +12,24 @@ from typing import Literal
 Status = Literal["FINISHED", "FAILED", "SCHEDULED"]
 
 PLAN_TAG, CELL_TAG, DIGEST_TAG = "harness.plan", "harness.cell", "harness.digest"
+TRIALS_TAG, VERSION_TAGS, COMMIT_TAG = "harness.trials", "version.", "mlflow.source.git.commit"
 NOTE_TAG, PARENT_TAG = "mlflow.note.content", "mlflow.parentRunId"
+LENGTH = 8000
+"""Characters of a tag that every MLflow store takes."""
+
+
+@dataclass(frozen=True, order=True)
+class DataInput:
+    """The data of a cell as MLflow shows it: `name (digest) context`.
+
+    `name` is the data set, `context` the scenario, and `digest` that of the split which both determine. `source` is
+    a JSON text that names the official files by their checksum.
+    """
+
+    name: str
+    digest: str
+    context: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -32,8 +49,7 @@ class Content:
     metrics: Mapping[str, float]
     series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    datasets: tuple[tuple[str, str], ...] = ()
-    """Label and digest of each data set."""
+    datasets: tuple[DataInput, ...] = ()
 
     @cached_property
     def digest(self) -> str:

@@ -11,5 +11,9 @@ class TrackingUnavailable(HarnessError):
     """MLflow cannot be written now; the tables hold everything and it can be synced at any later time."""
 
 
+class NoSuchRun(HarnessError):
+    """An id that no run of MLflow and no unit of a plan begins with, or more than one."""
+
+
 class NoSuchStudy(HarnessError):
     """A root without any plan, or without one of that name."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from harness.tracking.content import Status
-from harness.tracking.plan import TRIAL_KINDS
+from harness.tracking.content import COMMIT_TAG, LENGTH, VERSION_TAGS, Status
+from harness.tracking.plan import TRIAL_KINDS, PlannedUnit
 
 NAMED = 20
 MESSAGE_LENGTH = 300
@@ -50,6 +50,26 @@ def hyperparameters(units: pl.DataFrame) -> dict[str, list[object]]:
         for name, value in json.loads(text).items():
             values.setdefault(name, []).append(value)
     return values
+
+
+def versions(units: pl.DataFrame) -> dict[str, str]:
+    """Return a tag for each package of which units name the version: one, or all where units differ.
+
+    The commit of the harness has the tag that MLflow shows.
+    """
+    found: dict[str, set[str]] = {}
+    for text in units["versions"].drop_nulls().unique():
+        for package, version in json.loads(text).items():
+            tag = COMMIT_TAG if package == "commit" else f"{VERSION_TAGS}{package}"
+            found.setdefault(tag, set()).add(str(version))
+    return {tag: ", ".join(sorted(values)) for tag, values in found.items()}
+
+
+def trial_ids(trials: Iterable[PlannedUnit]) -> str:
+    """Return the ids of trials by seed, as many as a tag takes: what leads from MLflow to the tables."""
+    ids = [unit.id for unit in sorted(trials, key=lambda unit: unit.seed)]
+    text = ", ".join(ids)
+    return text if len(text) <= LENGTH else text[: LENGTH - 1].rpartition(",")[0] + "…"
 
 
 def failures(units: pl.DataFrame, attempts: pl.DataFrame) -> list[str]:

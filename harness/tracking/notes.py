@@ -9,10 +9,9 @@ from typing import Any
 import polars as pl
 
 from harness.ranking import OVERALL
+from harness.tracking.content import LENGTH
+from harness.tracking.names import metric_name
 from harness.tracking.plan import Cell
-
-LENGTH = 8000
-"""Characters of a tag that every MLflow store takes."""
 
 HEADLINE = (
     "overall",
@@ -24,14 +23,16 @@ HEADLINE = (
 )
 BETTER = {"lower": "lower is better", "higher": "higher is better", "closest": "best at the reference"}
 HOW_TO_READ = """\
-Each number is the mean over seeds; `.low` and `.high` are the ends of its 95 % bootstrap interval over \
+Each number is the mean over seeds; `_ci_low` and `_ci_high` are the ends of its 95 % bootstrap interval over \
 seeds (absent for one seed). `seeds/…` has the value of every seed, the step being the seed; `epochs/…` the \
-mean over seeds after every epoch. `overall` and `rank.…` compare the method with all others of the study.
+mean over seeds after every epoch. `rank/…` compares the method with all others of the study. The trials are in \
+the tag `harness.trials`; `harness open` with the id of this run shows them.
 """
 AUDIT = """\
-`ulira_<statistic>.<pool>.<null>` is what U-LiRA finds on an audit pool (Hayes et al. 2024, \
-arXiv 2403.01218). Null O: images that were never in; an AUC of 0.5 says that nothing leaks. Null R: exact \
-retrains. `.L0` and `.L1` are weaker attackers, not fitted to the method.
+`mia/ulira_<null>_<statistic>` is what U-LiRA finds on an audit pool, which is named where there are several \
+(Hayes et al. 2024, arXiv 2403.01218). Null `o`: images that were never in; an AUC of 0.5 says that nothing leaks. \
+Null `r`: exact retrains. `_l0` and `_l1` are weaker attackers, not fitted to the method. `harness ls metrics` \
+explains `audit/…`.
 """
 
 
@@ -39,7 +40,7 @@ def cell_note(cell: Cell, seeds: Sequence[int], metrics: Collection[str], defini
     """Return the description of the run of one cell that shows these metrics."""
     where = f"{cell.dataset}, {cell.scenario}, {cell.architecture}"
     what = f"`{cell.method}` ({cell.config}) on {where}; seeds: {', '.join(map(str, seeds))}."
-    audit = [AUDIT] if any(metric.startswith("ulira_") for metric in metrics) else []
+    audit = [AUDIT] if any("/ulira_" in metric for metric in metrics) else []
     return _fitting([what, "", HOW_TO_READ, *audit, *_meanings(metrics, definitions)])
 
 
@@ -49,7 +50,7 @@ def study_note(question: str, rankings: pl.DataFrame, definitions: pl.DataFrame)
     known = set(rows.filter(pl.col("value").is_not_null())["metric"])
     shown = [metric for metric in HEADLINE if metric in known]
     table = _table(rows, shown, definitions) if shown else ["Nothing has been measured yet."]
-    return _fitting([question, "", *table, "", *_meanings(shown, definitions)])
+    return _fitting([question, "", *table, "", *_meanings({metric_name(metric) for metric in shown}, definitions)])
 
 
 def _table(rows: pl.DataFrame, shown: Sequence[str], definitions: pl.DataFrame) -> list[str]:
@@ -84,12 +85,13 @@ def _number(row: Mapping[str, Any], value: str, low: str, high: str, form: str) 
 
 
 def _meanings(metrics: Collection[str], definitions: pl.DataFrame) -> list[str]:
-    """Return one line for each metric that is defined."""
-    own = definitions.filter(pl.col("metric").is_in(list(metrics)))
+    """Return one line for each metric that is defined, with its name in the tables."""
+    named = ((metric_name(row["metric"]), row) for row in definitions.iter_rows(named=True))
     return [
-        f"- `{row['metric']}` ({row['unit']}; {BETTER[row['direction']]}): {row['what']}. "
+        f"- `{name}` ({row['metric']}; {row['unit']}; {BETTER[row['direction']]}): {row['what']}. "
         f"Reference: {row['reference']}."
-        for row in own.iter_rows(named=True)
+        for name, row in named
+        if name in metrics
     ]
 
 

@@ -27,6 +27,7 @@ def parent_content(plan: StoredPlan, results: Results, files: str) -> Content:
         NOTE_TAG: study_note(plan.question, results.rankings, results.definitions),
         FILES_TAG: files,
     }
+    tags |= facts.versions(results.units)
     return Content(
         key="",
         name=plan.id,
@@ -37,9 +38,9 @@ def parent_content(plan: StoredPlan, results: Results, files: str) -> Content:
             **{f"{name}s": _listed(getattr(cell, name) for cell in plan.cells) for name in KEY[:4]},
             "seeds": ", ".join(map(str, sorted({unit.seed for units in plan.cells.values() for unit in units}))),
         },
-        metrics={f"units.{state or 'waiting'}": float(counts[state]) for state in ("done", "diverged", "failed", None)},
+        metrics={f"units/{state or 'waiting'}": float(counts[state]) for state in ("done", "diverged", "failed", None)},
         tags=tags | ({"failed": facts.few(failed)} if failed else {}),
-        datasets=tuple(sorted({(unit.cell.dataset, unit.digest) for unit in plan.units})),
+        datasets=plan.data,
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 from harness.ranking import REFERENCES, competitor_config
+from harness.tracking.content import DataInput
 
 TRIAL_KINDS = ("retrain", "unlearn")
-DIGEST_LENGTH = 36
+DIGEST_LENGTH = 16
 KEY = ("dataset", "scenario", "architecture", "method", "config")
 
 
@@ -54,8 +57,7 @@ class PlannedUnit:
     cell: Cell
     seed: int
     recipe: Mapping[str, Any]
-    digest: str
-    """Of the official files of the data set, as much of it as MLflow takes."""
+    data: DataInput
 
     @property
     def is_trial(self) -> bool:
@@ -90,6 +92,16 @@ class StoredPlan:
         return by_cell
 
     @property
+    def data(self) -> tuple[DataInput, ...]:
+        """The data of all cells."""
+        return tuple(sorted({unit.data for units in self.cells.values() for unit in units}))
+
+    @cached_property
+    def pools(self) -> set[str]:
+        """The audit pools of its farm."""
+        return {unit["pool"] for unit in self.document["units"] if unit.get("pool")}
+
+    @property
     def classes(self) -> dict[str, int]:
         """The number of classes of each data set, by label.
 
@@ -117,5 +129,13 @@ def _unit(document: Mapping[str, Any]) -> PlannedUnit:
         cell=Cell(label(document["dataset"]), scenario, architecture, method, document["config"]),
         seed=document["seed"],
         recipe=document["recipe"],
-        digest=document["dataset"]["digest"][:DIGEST_LENGTH],
+        data=_data(document["dataset"], scenario, document["scenario"]["version"]),
     )
+
+
+def _data(dataset: Mapping[str, Any], scenario: str, version: int) -> DataInput:
+    """Return the data of a unit. The digest is of all that decides which image is in which part."""
+    split = {"dataset": dict(dataset), "scenario": {"name": scenario, "version": version}}
+    text = json.dumps(split, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+    return DataInput(label(dataset), digest, scenario, text)

@@ -37,9 +37,9 @@ class Results:
 
 def read_results(plan: StoredPlan, store: Store) -> Results:
     """Return what the tables of a root hold about a plan."""
-    units = _of_units(store, "units", plan.units)
+    units = of_units(store, "units", plan.units)
     of_cells = [unit for units in plan.cells.values() for unit in units]
-    trials = derive(units, _of_units(store, "metrics", of_cells))
+    trials = derive(units, of_units(store, "metrics", of_cells))
     judged = usable(trials, plan.classes)
     rankings = rank_study(trials, study=plan.study, classes=plan.classes)
     table = store.scan("rankings").filter(pl.col("study") == plan.study).collect()
@@ -50,14 +50,15 @@ def read_results(plan: StoredPlan, store: Store) -> Results:
         estimates=cell_estimates(trials, judged),
         rankings=rankings,
         is_reported=_same_values(rankings, table),
-        epochs=_of_units(store, "epochs", of_cells).sort("unit", "epoch"),
-        failures=_of_units(store, "failures", plan.units).sort("unit", "attempt"),
+        epochs=of_units(store, "epochs", of_cells).sort("unit", "epoch"),
+        failures=of_units(store, "failures", plan.units).sort("unit", "attempt"),
         attacks=_attacks(plan, store),
         definitions=frame(),
     )
 
 
-def _of_units(store: Store, table: str, units: Iterable[PlannedUnit]) -> pl.DataFrame:
+def of_units(store: Store, table: str, units: Iterable[PlannedUnit]) -> pl.DataFrame:
+    """Return the rows of a table that belong to the given units."""
     return store.scan(table).filter(pl.col("unit").is_in([unit.id for unit in units])).collect()
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from harness.tracking.content import CELL_TAG, DIGEST_TAG, PARENT_TAG, PLAN_TAG, Content
-from harness.tracking.numbers import EPOCHS, SEEDS
+from harness.tracking.content import CELL_TAG, COMMIT_TAG, DIGEST_TAG, PARENT_TAG, PLAN_TAG, VERSION_TAGS, Content
+from harness.tracking.names import EPOCHS, SEEDS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,8 +21,11 @@ Point = tuple[str, int, float]
 PAGE = 100  # runs come with all their metrics: 0.5 s for so many
 BATCH = 800  # metrics; MLflow takes 1000 entries at once, of which at most 100 tags and 100 parameters
 IDENTIFYING = (PLAN_TAG, CELL_TAG, PARENT_TAG)
-VANISHING = ("failed", "diverged", "unusable", "hyperparameters", "reference")
+VANISHING = ("failed", "diverged", "unusable", "hyperparameters", "reference", COMMIT_TAG)
 """Tags that a later state of the tables may not have any more."""
+
+LAYOUT_TAG, LAYOUT = "harness.layout", "2"
+"""Raised when metrics get other names: MLflow forgets none, so runs that have the old ones give way."""
 
 
 class PlanRuns:
@@ -45,7 +48,7 @@ class PlanRuns:
     def find_or_create(self, content: Content) -> str:
         """Return the id of the run of a content; a new one is empty."""
         run = self._runs.get(content.key)
-        if run is not None and _contradicts(run.data.params, content.params):
+        if run is not None and (_is_outdated(run) or _contradicts(run.data.params, content.params)):
             # Parameters cannot be changed, so the run that has other ones gives way.
             self._client.delete_run(run.info.run_id)
             run = None
@@ -60,8 +63,8 @@ class PlanRuns:
             return "unchanged"
         run_id = self.find_or_create(content)
         run = self._runs[content.key]
-        for name in VANISHING:
-            if name in run.data.tags and name not in content.tags:
+        for name in run.data.tags:
+            if name not in content.tags and (name in VANISHING or name.startswith(VERSION_TAGS)):
                 self._client.delete_tag(run_id, name)
         self._set_status(run_id, content)
         self._log(run_id, content, _entities(self._changes(run, content)))
@@ -84,7 +87,7 @@ class PlanRuns:
 
     def _create(self, content: Content) -> Run:
         tags = {name: value for name, value in content.tags.items() if name in IDENTIFYING}
-        tags |= {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
+        tags |= {LAYOUT_TAG: LAYOUT, "mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
         run = self._client.create_run(self._experiment, content.started, tags, content.name)
         self._client.log_inputs(run.info.run_id, datasets=list(_inputs(content)))
         return run
@@ -130,6 +133,10 @@ def _batched(metrics: Sequence[Metric]) -> list[Sequence[Metric]]:
     return [metrics[start : start + BATCH] for start in range(0, max(1, len(metrics)), BATCH)]
 
 
+def _is_outdated(run: Run) -> bool:
+    return run.data.tags.get(LAYOUT_TAG) != LAYOUT
+
+
 def _contradicts(known: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return any(known.get(name, value) != value for name, value in wanted.items())
 
@@ -148,7 +155,9 @@ def _entities(points: Sequence[Point]) -> list[Metric]:
 
 
 def _inputs(content: Content) -> Iterator[DatasetInput]:
-    from mlflow.entities import Dataset, DatasetInput
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-    for label, digest in content.datasets:
-        yield DatasetInput(Dataset(label, digest, "official files", f'{{"sha256": "{digest}…"}}'))
+    for data in content.datasets:
+        dataset = Dataset(data.name, data.digest, "official files", data.source)
+        yield DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, data.context)])

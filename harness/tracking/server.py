@@ -18,7 +18,7 @@ from harness.tracking.address import Address
 from harness.tracking.errors import TrackingUnavailable
 from harness.tracking.quiet import SETTINGS
 
-START_SECONDS, STOP_SECONDS = 120.0, 10.0
+START_SECONDS, STOP_SECONDS = 300.0, 10.0
 
 # Its job runners are for judging language models: eight more processes of 200 MB each.
 SERVER_SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

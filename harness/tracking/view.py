@@ -6,23 +6,25 @@ Without one the interface lists the runs and none of their numbers.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 
+from harness.ranking import OVERALL
 from harness.tracking.content import PLAN_TAG
+from harness.tracking.names import metric_name, rank_name
 from harness.tracking.plan import StoredPlan
 
 COLUMNS = (
-    "rank.overall",
-    "retention_deviation",
-    "gap_to_retrain",
-    "indiscernibility_val",
-    "population_mia_val",
-    "accuracy_test",
-    "accuracy_forget",
-    "time_ratio",
+    rank_name(OVERALL),
+    *map(
+        metric_name,
+        (
+            *("retention_deviation", "gap_to_retrain", "indiscernibility_val", "population_mia_val"),
+            *("accuracy_test", "accuracy_forget", "time_ratio"),
+        ),
+    ),
 )
-AUDIT = "ulira_auc."
-NO_COLUMN = (".low", ".high", ".L0", ".L1")
+AUDIT = re.compile(r"mia/([^/]+/)?ulira_._auc")
 PIXELS_PER_LETTER, LEAST_PIXELS = 8, 110
 
 
@@ -37,7 +39,7 @@ def view_text(plan: StoredPlan, metrics: Collection[str], created: int) -> str:
     `metrics` are those that some cell has, `created` is in ms of Unix time. The interface ignores keys that
     it does not know.
     """
-    audit = sorted(m for m in metrics if m.startswith(AUDIT) and not m.endswith(NO_COLUMN))
+    audit = sorted(metric for metric in metrics if AUDIT.fullmatch(metric))
     columns = [f"metrics.`{metric}`" for metric in (*COLUMNS, *audit) if metric in metrics]
     state = {
         "searchFilter": f"tags.`{PLAN_TAG}` = '{plan.id}'",
@@ -54,3 +56,8 @@ def view_text(plan: StoredPlan, metrics: Collection[str], created: int) -> str:
 def view_path(plan: str, experiment: str) -> str:
     """Return where the view of a plan is, behind the address of the server."""
     return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={plan}"
+
+
+def run_path(experiment: str, run: str) -> str:
+    """Return where the page of a run is, behind the address of the server."""
+    return f"/#/experiments/{experiment}/runs/{run}"

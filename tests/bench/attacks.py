@@ -7,34 +7,20 @@ by itself; it runs on a few examples and is scaled up to all of them.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from table import Line, publish
 
 from harness.attacks import ulira
 from harness.attacks.student import fit_prior
 
 SHADOWS, EXAMPLES, MANY, KEPT, LOOPED = 256, 1_000, 50_000, 8_192, 16
-
-
-@dataclass(frozen=True)
-class Line:
-    what: str
-    value: float
-    unit: str
-    limit: float
-    at_least: bool = False
-
-    @property
-    def kept(self) -> bool:
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def toy(examples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -124,14 +110,7 @@ def main() -> int:
     parser.add_argument("--big", action="store_true", help=f"also {MANY:,} examples; about a minute")
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
-    lines = measure(options.big)
-    for line in lines:
-        sign = ">=" if line.at_least else "<="
-        verdict = "" if line.kept else "   MISSED"
-        print(f"{line.what:42}{line.value:10.3f} {line.unit:3} {sign} {line.limit:g}{verdict}")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(line) | {"kept": line.kept} for line in lines], indent=1) + "\n")
-    return 0 if all(line.kept for line in lines) else 1
+    return publish(measure(options.big), options.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import DatasetInput, Run
 
 from harness.store import Store
 from harness.tracking import artifacts, sync
@@ -27,7 +27,11 @@ from harness.tracking.quiet import open_client
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RECIPE = {"epochs": 2, "batch_size": 64, "lr": 0.05}
 METHODS = {"retrain": "default", "original": "default", "msg": "lr=0.02", "ct": "default"}
+VERSIONS = {"numpy": "2.4.6", "torch": "2.13.0", "commit": "c0ffee"}
 PARTS = ("retain", "forget", "val", "test")
+
+AUDITS = (("canary", "O", "L2"), ("canary", "O", "L1"), ("clean", "R", "L2"))
+AUDITED = ("auc", "tpr@0.01")
 
 Row = dict[str, Any]
 Units = list[Row]
@@ -114,6 +118,24 @@ class StudyRoot:
             self.store.commit_failure(unit["id"], attempt, rows)
         return self
 
+    def audit(self, *methods: str) -> StudyRoot:
+        """Store an audit of methods: U-LiRA on two pools, AUC 0.70, 0.71, 0.72 in the order of `AUDITS`."""
+        places = sorted({(dataset, architecture) for dataset, _, architecture in self.cells})
+        rows = [
+            {"study": self.study, "dataset": dataset, "architecture": architecture}
+            | {"method": method, "config": self.methods[method], "scenario": f"audit:{pool}"}
+            | {"pool": pool, "null": null, "level": level, "metric": metric}
+            | {"value": 0.7 + at / 100, "low": 0.6, "high": 0.8}
+            for dataset, architecture in places
+            for method in methods
+            for at, (pool, null, level) in enumerate(AUDITS)
+            for metric in AUDITED
+        ]
+        schema = self.table("attacks").schema
+        columns = {name: [row.get(name) for row in rows] for name in schema}
+        self.store.replace("attacks", pl.DataFrame(columns, schema=schema), {"study": self.study})
+        return self
+
     def sync(self) -> Tracked:
         """Sync the plan into the root's own database and return what is there."""
         sync(self.document, self.store)
@@ -138,6 +160,7 @@ def rows_of(
     null: tuple[str, ...] = (),
     lr: float = 0.1,
     epochs: int = 3,
+    torch: str = VERSIONS["torch"],
 ) -> dict[str, list[Row]]:
     """Return the rows of a unit that ended; metrics in `null` are not computable."""
     same = _columns(unit, attempt)
@@ -155,6 +178,7 @@ def rows_of(
             same
             | {"status": status, "started": started, "seconds": 4.5, "device": "cpu"}
             | {"hyperparameters": json.dumps(hyperparameters)}
+            | {"versions": json.dumps(VERSIONS | {"torch": torch})}
         ],
         "metrics": [
             same | {"part": part, "metric": metric, "value": None if metric in null else value}
@@ -229,8 +253,13 @@ class Tracked:
             "params": run.data.params,
             "metrics": {name: line for name, line in known.items() if line},
             "tags": {name: value for name, value in run.data.tags.items() if name not in hidden},
-            "datasets": [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs],
+            "datasets": sorted(map(_data, run.inputs.dataset_inputs)),
         }
+
+
+def _data(given: DatasetInput) -> tuple[str, ...]:
+    """Return what the interface shows of a data set: name, digest, context."""
+    return given.dataset.name, given.dataset.digest, *(tag.value for tag in given.tags)
 
 
 MakeRoot = Callable[..., StudyRoot]

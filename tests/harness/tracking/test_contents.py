@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from harness.metrics import derive, frame, usable
+from harness.metrics import AUDIT_METRICS, derive, frame, usable
 from harness.planner import make_plan
 from harness.ranking import rank
 from harness.study import load_study
-from harness.tracking.content import Content
+from harness.tracking.content import LENGTH, Content
 from harness.tracking.estimates import cell_estimates
-from harness.tracking.notes import LENGTH, cell_note, study_note
-from harness.tracking.numbers import attack_name
+from harness.tracking.facts import trial_ids, versions
+from harness.tracking.names import NAMES, attack_name, metric_name
+from harness.tracking.notes import cell_note, study_note
 from harness.tracking.plan import Cell, StoredPlan
 from harness.tracking.results import read_results
 from harness.tracking.view import view_tag, view_text
@@ -57,6 +59,41 @@ def test_cells_are_named_as_in_the_tables(plan: Any) -> None:
     trials = [unit for unit in plan.units.values() if unit.kind in ("retrain", "unlearn")]
     assert len(stored.cells) == len(trials) / len(plan.study.seeds) == 4 * 4
     assert all(unit in units for cell, units in stored.cells.items() for unit in units if unit.cell == cell)
+
+
+def test_data_differ_where_the_split_does(plan: Any) -> None:
+    """The same files, but another forget set or another subset, are other data."""
+    document = plan.to_json()
+    data = StoredPlan.of(document).data
+    assert {(one.name, one.context) for one in data} == {
+        (dataset, scenario) for dataset in ("digits", "fashion_mnist@2000") for scenario in ("random:0.1", "class:3")
+    }
+    assert len({one.digest for one in data}) == len(data) == 4
+    for changed in ({"dataset": {"digest": "0" * 64}}, {"dataset": {"version": 9}}, {"scenario": {"version": 9}}):
+        units = [unit | {part: unit[part] | values for part, values in changed.items()} for unit in document["units"]]
+        other = StoredPlan.of(document | {"units": units}).data
+        assert {one.digest for one in other}.isdisjoint({one.digest for one in data}), changed
+    files = {unit["dataset"]["digest"] for unit in document["units"]}
+    assert {json.loads(one.source)["dataset"]["digest"] for one in data} == files
+
+
+def test_the_ids_of_trials_fit_into_a_tag(plan: Any) -> None:
+    units = [unit for unit in StoredPlan.of(plan).units if unit.is_trial]
+    many = [replace(units[0], id=f"{at:020x}", seed=-at) for at in range(1000)]
+    assert trial_ids(many[:3]) == ", ".join(f"{at:020x}" for at in (2, 1, 0))
+    assert len(trial_ids(many)) <= LENGTH
+    *first, last = trial_ids(many).removesuffix("…").split(", ")
+    assert first == [f"{at:020x}" for at in range(999, 999 - len(first), -1)]
+    assert len(last) == 20
+
+
+def test_versions_that_differ_are_all_named() -> None:
+    texts = ['{"torch": "2.13.0", "numpy": "2", "commit": "c0ffee"}', '{"torch": "2.12.0", "numpy": "2"}', None]
+    assert versions(pl.DataFrame({"versions": texts})) == {
+        "version.torch": "2.12.0, 2.13.0",
+        "version.numpy": "2",
+        "mlflow.source.git.commit": "c0ffee",
+    }
 
 
 def test_classes_are_those_of_the_document_or_of_the_declared_data_sets(plan: Any) -> None:
@@ -104,30 +141,75 @@ def test_a_plan_without_results_has_no_numbers(make_root: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        ("accuracy_forget", "forget/accuracy"),
+        ("loss_test", "test/loss"),
+        ("accuracy_train", "train/accuracy"),
+        ("retention_deviation", "gap/retention_deviation"),
+        ("gap_to_retrain", "gap/to_retrain"),
+        ("population_mia_val", "mia/population_val"),
+        ("time_ratio", "cost/time_ratio"),
+        ("overall", "rank/mean"),
+        ("calibration_error_test", "test/calibration_error"),  # nobody mapped it, but its part is known
+        ("sharpness@2 %", "other/sharpness_at_2_"),
+    ],
+)
+def test_metrics_are_named_by_group(metric: str, name: str) -> None:
+    assert metric_name(metric) == name
+
+
+def test_every_defined_metric_of_trials_has_a_group_and_a_name_of_its_own() -> None:
+    defined = [metric for metric in frame()["metric"] if metric not in AUDIT_METRICS]
+    names = [metric_name(metric) for metric in defined]
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if name.startswith("other/")]
+    assert {name.partition("/")[0] for name in names} == {"forget", "retain", "val", "test", "train"} | GROUPS
+    assert set(NAMES) >= {one for one, name in zip(defined, names, strict=True) if name.partition("/")[0] in GROUPS}
+
+
+GROUPS = {"gap", "mia", "cost", "rank"}
+COLUMNS = ("metric", "pool", "null", "level")
+
+
+@pytest.mark.parametrize(
     ("row", "name"),
     [
-        (("auc", "canary", "O", "L2"), "ulira_auc.canary.O"),
-        (("ulira_auc", "canary", "R", "L2"), "ulira_auc.canary.R"),
-        (("tpr@0.001", "clean", "O", "L0"), "ulira_tpr_at_0.001.clean.O.L0"),
-        (("auc", "val", "population", ""), "population_auc.val"),
+        (("auc", "canary", "O", "L2"), "mia/canary/ulira_o_auc"),
+        (("auc", "canary", "R", "L2"), "mia/canary/ulira_r_auc"),
+        (("tpr@0.001", "clean", "O", "L0"), "mia/clean/ulira_o_tpr_at_0.001_l0"),
+        (("rmia_auc", "canary", "O", "L2"), "mia/canary/rmia_o_auc"),
+        (("offline_1s_auc", "canary", "O", "L2"), "mia/canary/offline_1s_o_auc"),
+        (("klom", "canary", "R", "L2"), "audit/canary/klom_r"),
+        (("eps_cp", "..", "O", "L2"), "audit/__/eps_cp_o"),
     ],
 )
 def test_attacks_are_named(row: tuple[str, ...], name: str) -> None:
-    assert attack_name(dict(zip(("metric", "pool", "null", "level"), row, strict=True))) == name
+    found = dict(zip(COLUMNS, row, strict=True))
+    assert attack_name(found, with_pool=True) == name
+    group, _, rest = name.split("/")
+    assert attack_name(found, with_pool=False) == f"{group}/{rest}"
+
+
+def test_every_metric_of_an_audit_has_a_name_of_its_own() -> None:
+    rows = [(metric, "p", null, level) for metric in AUDIT_METRICS for null in "OR" for level in ("L0", "L1", "L2")]
+    names = {attack_name(dict(zip(COLUMNS, row, strict=True)), with_pool=True) for row in rows}
+    assert len(names) == len(rows)
 
 
 words = st.text(string.ascii_letters + string.digits + "_@. ()|é", min_size=1, max_size=12)
 
 
-@given(st.tuples(words, words, st.sampled_from(["O", "R", "population"]), st.sampled_from(["L0", "L1", "L2"])))
-def test_every_name_of_an_attack_is_one_that_mlflow_takes(row: tuple[str, ...]) -> None:
-    _validate_metric_name(attack_name(dict(zip(("metric", "pool", "null", "level"), row, strict=True))))
+@given(st.tuples(words, words, st.sampled_from(["O", "R"]), st.sampled_from(["L0", "L1", "L2"])))
+def test_every_name_is_one_that_mlflow_takes(row: tuple[str, ...]) -> None:
+    _validate_metric_name(attack_name(dict(zip(COLUMNS, row, strict=True)), with_pool=True))
+    _validate_metric_name(metric_name(row[0]))
 
 
 @given(st.lists(st.integers(), max_size=3000), st.text(max_size=9000))
 def test_a_note_fits_into_a_tag(seeds: list[int], text: str) -> None:
     cell = Cell("digits", "random:0.1", "cnn_small", "msg", text)
-    assert len(cell_note(cell, seeds, frame()["metric"], frame())) <= LENGTH
+    assert len(cell_note(cell, seeds, set(map(metric_name, frame()["metric"])), frame())) <= LENGTH
     rows = pl.DataFrame([{"group": "overall", "metric": "overall", "method": "a|b", "config": text} | EMPTY])
     assert len(study_note(text, rows, frame())) <= LENGTH
 
@@ -164,14 +246,15 @@ def test_a_digest_is_of_everything_but_the_start() -> None:
 
 def test_a_view_shows_what_there_is(toy: Any) -> None:
     plan = StoredPlan.of(toy.document)
-    audits = {"ulira_auc.canary.O", "ulira_auc.canary.O.low", "ulira_auc.canary.O.L1", "seeds/accuracy_test"}
-    view = json.loads(view_text(plan, {"rank.overall", "accuracy_test", *audits}, 5))
+    audit = "mia/canary/ulira_o_auc"
+    metrics = {"rank/overall", "test/accuracy", "seeds/test_accuracy", audit, f"{audit}_ci_low", f"{audit}_l1"}
+    view = json.loads(view_text(plan, metrics, 5))
     state = json.loads(view["state"])
     assert view_tag(plan).endswith(plan.id)
     assert state["selectedColumns"] == [
-        "metrics.`rank.overall`",
-        "metrics.`accuracy_test`",
-        "metrics.`ulira_auc.canary.O`",
+        "metrics.`rank/overall`",
+        "metrics.`test/accuracy`",
+        "metrics.`mia/canary/ulira_o_auc`",
     ]
-    assert state["orderByKey"] == "metrics.`rank.overall`"
+    assert state["orderByKey"] == "metrics.`rank/overall`"
     assert Path(view["name"]).name == f"Ranking {plan.id}"

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from harness.store import Store
 from harness.tracking import sync_stored
 from harness.tracking.address import Address
-from harness.tracking.numbers import attack_name
+from harness.tracking.names import attack_name
 from harness.tracking.plan import StoredPlan
 from harness.tracking.results import read_results
 
@@ -29,11 +29,11 @@ def test_a_real_study_is_tracked(own: Path, empty_database: Path, tracked: Any) 
     assert report.created == len(real.runs) == 5
     assert {run.info.status for run in real.runs} == {"FINISHED"}
     run = real.children["ct"]
-    assert {"rank.overall", "retention_deviation", "time_ratio"} <= set(run.data.metrics)
-    assert set(real.series(run, "seeds/accuracy_test")) == {0, 1}
-    assert len(real.series(real.children["retrain"], "epochs/accuracy_test")) > 1
+    assert {"rank/overall", "gap/retention_deviation", "cost/time_ratio"} <= set(run.data.metrics)
+    assert set(real.series(run, "seeds/test_accuracy")) == {0, 1}
+    assert len(real.series(real.children["retrain"], "epochs/test_accuracy")) > 1
     audit = [row for row in store.scan("attacks").collect().rows(named=True) if row["method"] == "ct"]
-    found = {attack_name(row): row["value"] for row in audit if row["value"] is not None}
+    found = {attack_name(row, with_pool=True): row["value"] for row in audit if row["value"] is not None}
     assert found
     assert {name: run.data.metrics[name] for name in found} == found
     given = {row["name"]: row["number"] for row in store.scan("hyperparameters").collect().rows(named=True)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,6 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +21,6 @@ from harness.cli import sync as sync_command
 from harness.schedule.patience import free_ports
 from harness.tracking import NoSuchStudy, TrackingUnavailable, serve, sync
 from harness.tracking.address import Address
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars"),
-)
 
 # Runs a command as the `harness` script does, and lets nothing reach another machine.
 GUARDED = """
@@ -72,10 +64,6 @@ class Ui:
         found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+)/#/experiments/\S+   \(Ctrl-C ends it\)\n", self.line)
         assert found
         return found[1]
-
-    @property
-    def page(self) -> str:
-        return self.line.split()[1]
 
 
 @pytest.fixture(scope="module")
@@ -143,30 +131,6 @@ def test_a_server_that_was_down_is_filled_in_later(
     root.commit(root.choose(method="msg"), attempt=2, shift=0.02)
     assert sync(root.document, root.store).updated >= 2
     assert capfd.readouterr() == ("", "")
-
-
-def opened(ui: Ui, folder: Path, what: str) -> str:
-    """Open the page in a browser and return what that prints."""
-    options = [*QUIET, "--window-size=2200,900", "--virtual-time-budget=20000", f"--user-data-dir={folder}/profile"]
-    command = [str(CHROMIUM), *options, what, ui.page]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_the_page_that_opens_can_be_seen(ui: Ui, tmp_path: Path) -> None:
-    opened(ui, tmp_path, f"--screenshot={tmp_path}/runs.png")
-    assert (tmp_path / "runs.png").stat().st_size > 50_000
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_the_page_that_opens_is_the_ranking(ui: Ui, tmp_path: Path) -> None:
-    text = re.sub(r"<[^>]+>", " ", opened(ui, tmp_path, "--dump-dom"))
-    names = [name for name in ("rank.overall", "retention_deviation", "indiscernibility_val") if name in text]
-    assert names == ["rank.overall", "retention_deviation", "indiscernibility_val"]
-    assert all(method in text for method in ui.root.methods)
 
 
 def test_ctrl_c_ends_the_interface_which_was_silent_reached_nobody_and_needed_no_torch(ui: Ui) -> None:

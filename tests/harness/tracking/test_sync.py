@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import shutil
@@ -21,6 +22,8 @@ from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking import NoSuchStudy, TrackingUnavailable, runs, sync, sync_stored
 from harness.tracking import address as addresses
+from harness.tracking.names import metric_name, rank_name, series_name
+from harness.tracking.plan import StoredPlan
 
 CELL = (("digits", "random:0.1", "cnn_small"),)
 
@@ -49,8 +52,9 @@ def test_one_experiment_one_parent_one_child_for_each_cell(toy: Any, tracked: An
 def test_every_number_of_the_ranking_is_a_metric(toy: Any, tracked: Any) -> None:
     for row in ranking(toy).iter_rows(named=True):
         metrics = tracked.children[row["method"]].data.metrics
-        columns = {row["metric"]: "value", f"{row['metric']}.low": "low", f"{row['metric']}.high": "high"}
-        columns |= {f"rank.{row['metric']}{end}": f"rank{end.replace('.', '_')}" for end in ("", ".low", ".high")}
+        name, rank = metric_name(row["metric"]), rank_name(row["metric"])
+        columns = {name: "value", f"{name}_ci_low": "low", f"{name}_ci_high": "high"}
+        columns |= {rank: "rank", f"{rank}_ci_low": "rank_low", f"{rank}_ci_high": "rank_high"}
         assert {name: metrics.get(name) for name in columns} == {name: row[c] for name, c in columns.items()}
 
 
@@ -58,13 +62,15 @@ def test_every_trial_is_a_point_and_the_metric_is_their_mean(toy: Any, tracked: 
     trials = derive(toy.table("units"), toy.table("metrics")).filter(pl.col("value").is_not_null())
     for (method, metric), rows in trials.group_by("method", "metric"):
         run = tracked.children[method]
-        assert tracked.series(run, f"seeds/{metric}") == dict(rows.select("seed", "value").iter_rows())
-        assert run.data.metrics[metric] == pytest.approx(np.mean(rows["value"].to_list()), abs=1e-11)
+        assert tracked.series(run, series_name("seeds", metric_name(metric))) == dict(
+            rows.select("seed", "value").iter_rows()
+        )
+        assert run.data.metrics[metric_name(metric)] == pytest.approx(np.mean(rows["value"].to_list()), abs=1e-11)
 
 
 def test_curves_are_means_over_seeds(toy: Any, tracked: Any) -> None:
     epochs = toy.table("epochs").filter(pl.col("method") == "msg", pl.col("kind") == "unlearn")
-    for column, name in (("loss", "loss"), ("forget", "accuracy_forget")):
+    for column, name in (("loss", "loss"), ("forget", "forget_accuracy")):
         means = {epoch: rows[column].mean() for (epoch,), rows in epochs.group_by("epoch")}
         assert tracked.series(tracked.children["msg"], f"epochs/{name}") == pytest.approx(means)
 
@@ -75,8 +81,49 @@ def test_parameters_say_what_was_asked(toy: Any, tracked: Any) -> None:
     assert params["seeds"] == "0, 1, 2"
     assert (params["method.lr"], params["method.mask"]) == ("0.1", "none")
     assert params["recipe.lr"] == "0.05"
-    (dataset,) = tracked.children["msg"].inputs.dataset_inputs
-    assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", "3f" * 18)
+
+
+def test_data_are_inputs_with_the_digest_of_the_split(toy: Any, tracked: Any) -> None:
+    (data,) = StoredPlan.of(toy.document).data
+    for run in tracked.runs:
+        (given,) = run.inputs.dataset_inputs
+        assert (given.dataset.name, given.dataset.digest) == ("digits", data.digest)
+        assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "random:0.1")]
+        assert json.loads(given.dataset.source)["dataset"]["digest"] == "3f" * 32
+
+
+def test_tags_lead_to_the_tables_and_say_what_made_the_numbers(toy: Any, tracked: Any) -> None:
+    for name, run in tracked.children.items():
+        trials = run.data.tags["harness.trials"].split(", ")
+        units = toy.table("units").filter(pl.col("unit").is_in(trials)).sort("seed")
+        assert trials == units["unit"].to_list()
+        assert (set(units["method"]), units["seed"].to_list()) == ({name}, [0, 1, 2])
+    for run in tracked.runs:
+        tags = run.data.tags
+        assert (tags["harness.plan"], tags["version.torch"], tags["version.numpy"]) == (toy.plan, "2.13.0", "2.4.6")
+        assert tags["mlflow.source.git.commit"] == "c0ffee", "that of the units, whoever writes MLflow"
+
+
+@pytest.mark.slow
+def test_versions_that_are_no_longer_true_go(make_root: Any) -> None:
+    root = make_root(seeds=(0,)).commit()
+    root.commit(root.choose(kind="unlearn", method="msg"), attempt=2, torch="2.12.0")
+    assert root.sync().children["msg"].data.tags["version.torch"] == "2.12.0, 2.13.0"
+    root.commit(root.choose(kind="unlearn", method="msg"), attempt=3)
+    assert root.sync().children["msg"].data.tags["version.torch"] == "2.13.0"
+
+
+def test_runs_with_names_of_another_layout_give_way(make_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_root(seeds=(0,), methods={"retrain": "default"}).commit()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "LAYOUT", "1")
+        patch.setattr("harness.tracking.numbers.metric_name", lambda metric: metric)
+        before = root.sync()
+    after = root.sync()
+    assert "accuracy_test" in before.children["retrain"].data.metrics
+    assert not [name for name in after.children["retrain"].data.metrics if "/" not in name]
+    assert {run.info.run_id for run in before.runs}.isdisjoint({run.info.run_id for run in after.runs})
+    assert root.sync().said() == after.said()
 
 
 def test_times_are_those_of_the_units(toy: Any, tracked: Any) -> None:
@@ -87,12 +134,12 @@ def test_times_are_those_of_the_units(toy: Any, tracked: Any) -> None:
 
 
 def test_every_metric_of_a_run_is_explained(tracked: Any) -> None:
-    defined = set(frame()["metric"])
+    defined = set(map(metric_name, frame()["metric"]))
     note = tracked.children["msg"].data.tags["mlflow.note.content"]
     shown = {name for name in tracked.children["msg"].data.metrics if name in defined}
     assert len(shown) > 10
     assert all(f"`{name}`" in note for name in shown)
-    assert all(f"`{name}`" in note for name in (".low", ".high", "seeds/…", "epochs/…", "rank.…"))
+    assert all(f"`{name}`" in note for name in ("_ci_low", "_ci_high", "seeds/…", "epochs/…", "rank/…"))
 
 
 def test_a_second_sync_writes_nothing(toy: Any) -> None:
@@ -126,7 +173,7 @@ def test_any_history_ends_as_one_sync_of_the_last_state(make_root: Any, order: i
     fresh.commit(root.choose(kind="unlearn", method="ct"), attempt=3, shift=0.05, null=("population_mia",))
     assert last.said() == fresh.sync().said()
     assert {run.info.run_id for run in first} <= {run.info.run_id for run in last.runs}
-    assert math.isnan(last.children["ct"].data.metrics["population_mia_val"])
+    assert math.isnan(last.children["ct"].data.metrics["mia/population_val"])
 
 
 @pytest.mark.slow
@@ -158,8 +205,8 @@ def test_a_failed_unit_fails_its_cell_until_it_is_repeated(make_root: Any) -> No
     assert failed.info.status == before.parents[0].info.status == "FAILED"
     assert f"unlearn ct, seed 1 ({broken['id']}): RuntimeError: out of memory <b>x" in failed.data.tags["failed"]
     assert before.children["msg"].info.status == "FINISHED"
-    assert set(before.series(failed, "seeds/accuracy_test")) == {0, 2}
-    assert before.parents[0].data.metrics["units.failed"] == 1
+    assert set(before.series(failed, "seeds/test_accuracy")) == {0, 2}
+    assert before.parents[0].data.metrics["units/failed"] == 1
     after = root.commit([broken], attempt=2).sync()
     assert after.children["ct"].info.run_id == failed.info.run_id
     assert {run.info.status for run in after.runs} == {"FINISHED"}
@@ -172,11 +219,11 @@ def test_a_cell_that_waits_is_scheduled_and_its_parent_counts_it(make_root: Any)
     root.commit(unit for unit in root.units if unit["seed"] == 0)
     tracked = root.sync()
     assert {run.info.status for run in tracked.runs} == {"SCHEDULED"}
-    assert tracked.parents[0].data.metrics["units.waiting"] == 2 * tracked.parents[0].data.metrics["units.done"]
+    assert tracked.parents[0].data.metrics["units/waiting"] == 2 * tracked.parents[0].data.metrics["units/done"]
     # A single seed has no interval, and means over seeds are not drawn before they are final.
     names = set(tracked.children["msg"].data.metrics)
-    assert "accuracy_test" in names
-    assert not {name for name in names if name.endswith((".low", ".high")) or name.startswith("epochs/")}
+    assert "test/accuracy" in names
+    assert not {name for name in names if name.endswith(("_ci_low", "_ci_high")) or name.startswith("epochs/")}
 
 
 @pytest.mark.slow
@@ -244,37 +291,20 @@ def test_searched_hyperparameters_are_one_competitor(make_root: Any) -> None:
     root = make_root(seeds=(0, 1), methods={"retrain": "default", "msg": "search:0a1b", "ct": "default"}).commit()
     metrics = {name: run.data.metrics for name, run in root.sync().children.items()}
     ranks = ranking(root).filter(pl.col("metric") == "overall", pl.col("config") == "search")
-    assert metrics["msg"]["rank.overall"] == ranks["rank"].item()
+    assert metrics["msg"]["rank/overall"] == ranks["rank"].item()
 
 
 @pytest.mark.slow
 def test_audits_belong_to_every_scenario_of_their_method(make_root: Any) -> None:
-    root = make_root().commit()
-    about = {
-        "study": "toy",
-        "dataset": "digits",
-        "architecture": "cnn_small",
-        "method": "ct",
-        "config": "default",
-    }
-    kinds = [("canary", "O", "L2"), ("canary", "O", "L1"), ("clean", "R", "L2")]
-    rows = [
-        about
-        | {"scenario": f"audit:{pool}", "pool": pool, "null": null, "level": level, "metric": metric}
-        | {"value": 0.7 + at / 100, "low": 0.6, "high": 0.8}
-        for at, (pool, null, level) in enumerate(kinds)
-        for metric in ("auc", "tpr@0.01")
-    ]
-    columns = {name: [row.get(name) for row in rows] for name in root.table("attacks").columns}
-    root.store.replace("attacks", pl.DataFrame(columns, schema=root.table("attacks").schema), {"study": "toy"})
+    root = make_root().commit().audit("ct")
     children = root.sync().children
-    found = {name: v for name, v in children["ct"].data.metrics.items() if name.startswith("ulira")}
-    assert found["ulira_auc.canary.O"] == 0.7
-    assert found["ulira_auc.canary.O.L1.low"] == 0.6
-    assert found["ulira_tpr_at_0.01.clean.R"] == 0.72
-    assert len(found) == 3 * len(rows)
+    found = {name: v for name, v in children["ct"].data.metrics.items() if "/ulira_" in name}
+    assert found["mia/canary/ulira_o_auc"] == 0.7
+    assert found["mia/canary/ulira_o_auc_l1_ci_low"] == 0.6
+    assert found["mia/clean/ulira_r_tpr_at_0.01"] == 0.72
+    assert len(found) == 3 * 3 * 2  # with its interval, three attacks, two statistics
     assert "Hayes et al. 2024" in children["ct"].data.tags["mlflow.note.content"]
-    assert not any(name.startswith("ulira") for name in children["msg"].data.metrics)
+    assert not any("/ulira_" in name for name in children["msg"].data.metrics)
 
 
 def test_the_parent_has_the_tables_and_figures(toy: Any, tracked: Any) -> None:
