@@ -86,6 +86,7 @@ def _audited(plan: Plan, store: Store) -> FarmAudit | None:
 
 def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame, audited: FarmAudit | None) -> Path:
     from harness.report import ReportData, write_report
+    from harness.report.data import PLANNED
 
     study, classes = plan.study, classes_of(plan)
     data = ReportData(
@@ -102,6 +103,7 @@ def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFra
         units=of_units(store, "units", plan.units),
         cells=compare_cells(values, classes=classes),
         friedman=tuple(friedman_study(values, classes=classes)),
+        planned=pl.DataFrame([unit.columns() for unit in plan.units.values()], schema=PLANNED),
     )
     if audited is not None:
         data = replace(data, roc=audited.roc, effects=audited.effects, worlds=audited.worlds, growth=audited.growth)

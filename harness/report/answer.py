@@ -9,13 +9,24 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from harness.metrics import RETRAIN
 from harness.ranking import OVERALL
+from harness.report.blocks import slug
 from harness.report.forest import Estimates
 from harness.report.meanings import HEADLINE, Meanings, in_order
-from harness.report.numbers import decimals, fixed, several
+from harness.report.numbers import bracket, decimals, fixed, places, several
 from harness.report.roster import Competitor, Entry, Roster, printable
 
 Columns = dict[str, Any]
+TIME, USEFUL = "time_ratio", "accuracy_test"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is said beside the answer, and the question that it answers in a word or two."""
+
+    label: str
+    text: Markup
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class Answer:
     """One sentence, and what has to be said with it."""
 
     lead: Markup
-    notes: Sequence[Markup]
+    notes: Sequence[Note]
 
 
 def answer(
@@ -37,11 +48,17 @@ def answer(
     own = rankings.filter(pl.col("group") == OVERALL)
     rows = {(r["method"], r["config"]): r for r in own.filter(pl.col("metric") == OVERALL).iter_rows(named=True)}
     ranked = [entry for entry in roster.of_status("ranked") if entry.competitor in rows]
-    notes = [audited]
+    notes = [Note("Audit", audited)]
     if ranked:
-        notes = [_failed(roster.of_status("failed")), *_bests(own, roster, found, meanings), audited]
-        notes += [_patchy(ranked, rows)]
-    return Answer(_lead(rows, ranked, roster), [note for note in notes if note])
+        notes = [
+            Note("How sure", _places(rows, ranked)),
+            Note("At what cost", _cost(_firsts(rows, ranked), found, meanings)),
+            *notes,
+            Note("Best on", _bests(own, roster, found, meanings)),
+            Note("Failed", _failed(roster.of_status("failed"))),
+            Note("Careful", _patchy(ranked, rows)),
+        ]
+    return Answer(_lead(rows, ranked, roster), [note for note in notes if note.text])
 
 
 def names(entries: Sequence[Entry]) -> Markup:
@@ -59,16 +76,64 @@ def joined(parts: Sequence[str]) -> Markup:
 def _lead(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry], roster: Roster) -> Markup:
     if not ranked:
         return _nobody(rows, roster)
-    best = rows[ranked[0].competitor]["rank"]
-    first = [entry for entry in ranked if rows[entry.competitor]["rank"] == best]
+    first = _firsts(rows, ranked)
     out_of = f"of {several(len(ranked), 'ranked method')}"
     if len(ranked) == 1:
         return Markup("{} is the only method with a rank, so it has been compared with nothing but retrain.").format(
             names(ranked)
         )
     if len(first) > 1:
-        return Markup("{} share the first place {}.").format(names(first), out_of)
+        unsure = (
+            ""
+            if rows[first[0].competitor]["tie_group"] is not None
+            else "; on one seed nobody can say how sure that is"
+        )
+        return Markup("{} share the first place {}{}.").format(names(first), out_of, unsure)
     return Markup("{} comes first {}{}").format(names(first), out_of, _how_sure(rows, ranked))
+
+
+def _firsts(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry]) -> list[Entry]:
+    best = rows[ranked[0].competitor]["rank"]
+    return [entry for entry in ranked if rows[entry.competitor]["rank"] == best]
+
+
+def _places(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry]) -> Markup:
+    """Return in which places those that come first may be, where there are seeds to tell."""
+    firsts = [(entry, rows[entry.competitor]) for entry in _firsts(rows, ranked)]
+    known = [(entry, row) for entry, row in firsts if row["rank_low"] is not None]
+    if len(ranked) == 1 or not known:
+        return Markup("")
+    parts = [
+        Markup("{} is in place {}").format(names([entry]), places(row["rank"], row["rank_low"], row["rank_high"]))
+        for entry, row in known
+    ]
+    return Markup("{} of {} (95 % interval from {}).").format(joined(parts), len(ranked), _basis(known[0][1]))
+
+
+def _cost(firsts: Sequence[Entry], found: Mapping[str, Estimates], meanings: Meanings) -> Markup:
+    """Return the time of the first methods relative to retraining, and what accuracy is left beside retrain's."""
+    parts = []
+    for entry in firsts:
+        if (time := _measured(TIME, entry.competitor, found, meanings)) is not None:
+            parts.append(Markup("{} takes {} of the time of retraining").format(names([entry]), time))
+        if (left := _measured(USEFUL, entry.competitor, found, meanings)) is not None:
+            parts.append(Markup("{} keeps a test accuracy of {}").format(names([entry]), left))
+    retrain = _measured(USEFUL, (RETRAIN, "default"), found, meanings)
+    if not parts:
+        return Markup("")
+    beside = Markup(" (retrain {})").format(retrain) if retrain else ""
+    untimed = "" if TIME in found else " Run time was not measured."
+    return Markup("{}{}.{}").format(Markup("; ").join(parts), beside, untimed)
+
+
+def _measured(metric: str, who: Competitor, found: Mapping[str, Estimates], meanings: Meanings) -> str | None:
+    """Return a mean with its interval as the tables write it, None where it is not known."""
+    known = found.get(metric, {})
+    if metric not in meanings or who not in known:
+        return None
+    digits = decimals((one.value for one in known.values()), (one.half for one in known.values()))
+    own = known[who]
+    return " ".join(part for part in (fixed(own.value, digits), bracket(own.low, own.high, digits)) if part)
 
 
 def _nobody(rows: Mapping[Competitor, Columns], roster: Roster) -> Markup:
@@ -108,7 +173,7 @@ def _failed(failed: Sequence[Entry]) -> Markup:
     )
 
 
-def _bests(own: pl.DataFrame, roster: Roster, found: Mapping[str, Estimates], meanings: Meanings) -> list[Markup]:
+def _bests(own: pl.DataFrame, roster: Roster, found: Mapping[str, Estimates], meanings: Meanings) -> Markup:
     """Return who is best on which headline metrics, with the values."""
     best = pl.col("rank") == pl.col("rank").min().over("metric")
     rows = own.filter(best).sort("method", "config").rows(named=True)
@@ -117,14 +182,15 @@ def _bests(own: pl.DataFrame, roster: Roster, found: Mapping[str, Estimates], me
         firsts = [row for row in rows if row["metric"] == metric]
         if firsts:
             known = found[metric].values()
-            places = decimals((one.value for one in known), (one.half for one in known))
-            text = Markup("{} ({})").format(printable(meanings[metric].label), fixed(firsts[0]["value"], places))
+            digits = decimals((one.value for one in known), (one.half for one in known))
+            name = Markup('<a href="#def-{}">{}</a>').format(slug(metric), printable(meanings[metric].label))
+            text = Markup("{} ({})").format(name, fixed(firsts[0]["value"], digits))
             won.setdefault(tuple(roster[row["method"], row["config"]] for row in firsts), []).append(text)
     parts = [
         Markup("{} {} best on {}").format(names(who), "is" if len(who) == 1 else "are", joined(metrics))
         for who, metrics in won.items()
     ]
-    return [Markup("{}.").format(Markup("; ").join(parts))] if parts else []
+    return Markup("{}.").format(Markup("; ").join(parts)) if parts else Markup("")
 
 
 def _patchy(ranked: Sequence[Entry], rows: Mapping[Competitor, Columns]) -> Markup:

@@ -62,7 +62,8 @@ def _column(meanings: Meanings, metric: str) -> Column:
 def _row(part: pl.DataFrame, metrics: Sequence[str], places: Mapping[str, int], roster: Roster) -> Row:
     first = part.row(0, named=True)
     by_metric = {row["metric"]: row for row in part.iter_rows(named=True)}
-    cells = [TableCell(roster[first["method"], first["config"]].label)]
+    entry = roster[first["method"], first["config"]]
+    cells = [TableCell(entry.label)]
     cells += [TableCell(printable(f"{first['dataset']} {first['architecture']}"))]
     cells += [TableCell(printable(str(first[name]))) for name in _SETTING]
     cells += [
@@ -70,9 +71,9 @@ def _row(part: pl.DataFrame, metrics: Sequence[str], places: Mapping[str, int], 
         for metric in metrics
     ]
     flags = sorted({flag for flag in part["flags"].drop_nulls() if flag})
-    numbers = (first["n"], f"{first['k_u']} / {first['k_o']}", first["examples"])
-    cells += [TableCell(str(number)) for number in numbers]
-    return Row([*cells, TableCell(printable(", ".join(flags)))])
+    numbers = ((first["n"], first["n"]), (f"{first['k_u']} / {first['k_o']}", first["k_u"]))
+    cells += [TableCell(str(text), value=value) for text, value in (*numbers, (first["examples"], first["examples"]))]
+    return Row([*cells, TableCell(printable(", ".join(flags)))], reference=entry.is_reference)
 
 
 def _cell(metric: str, row: Mapping[str, Any], places: int) -> TableCell:
@@ -88,4 +89,4 @@ def _cell(metric: str, row: Mapping[str, Any], places: int) -> TableCell:
             notes.append(f"ratio {fixed(value / floor, 2)}")
     elif metric in LOWER_BOUNDS and value is not None:
         text, notes = (f"≥ {text}", notes) if value > 0 else ("0", ["none shown"])
-    return TableCell(text, " · ".join(note for note in notes if note))
+    return TableCell(text, " · ".join(note for note in notes if note), value)

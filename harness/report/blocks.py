@@ -23,18 +23,20 @@ class Column:
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of a table: its text and in small what belongs to it."""
+    """A cell of a table: its text, in small what belongs to it, and the number that its column is sorted by."""
 
     text: Text
     note: Text = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row; the cell at `Table.header` names it. `anchor` makes it a target of links."""
+    """A row; the cell at `Table.header` names it. `anchor` makes it a target of links; a reference is never hidden."""
 
     cells: Sequence[TableCell]
     anchor: str = ""
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """What is behind a picture: tables of what is drawn, what that means, the command that prints its rows.
+
+    `defined` are anchors in the glossary with the names to show.
+    """
+
+    tables: Sequence[Table]
+    defined: Sequence[tuple[str, str]]
+    command: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """Panels side by side with a caption; `kind` chooses how wide a panel may be."""
 
     panels: Sequence[Markup]
     caption: str
+    behind: Behind
     kind: str = "panels"
 
 

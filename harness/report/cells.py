@@ -46,7 +46,10 @@ def _rows(context: Context, rows: pl.DataFrame, digits: Mapping[str, int]) -> li
     found = {(row["method"], row["config"]): row for row in rows.iter_rows(named=True)}
     entries = [(entry, found[entry.competitor]) for entry in context.roster.among(rows)]
     return [
-        Row([TableCell(context.name(entry)), *(_number(row, metric, places) for metric, places in digits.items())])
+        Row(
+            [TableCell(context.name(entry)), *(_number(row, metric, places) for metric, places in digits.items())],
+            reference=entry.is_reference,
+        )
         for entry, row in entries
     ]
 
@@ -57,4 +60,4 @@ def _number(row: Mapping[str, Any], metric: str, places: int) -> TableCell:
     sd, group = row.get(f"{metric}_sd"), row.get(f"{metric}_group")
     # Retrain's ratio to itself has no spread, which is no finding.
     spread = "" if sd is None or (sd == 0 and row["status"] == "reference") else f"±{fixed(sd, places)}"
-    return TableCell(fixed(row[metric], places), " ".join(part for part in (spread, group) if part))
+    return TableCell(fixed(row[metric], places), " ".join(part for part in (spread, group) if part), row[metric])

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.ranking import OVERALL, merge_searches
 from harness.report.audit import defined, headline_meanings
-from harness.report.blocks import Picture
+from harness.report.blocks import Behind, Picture
 from harness.report.data import Cell, ReportData, cells_of
 from harness.report.meanings import Meanings, read_meanings, shown
 from harness.report.palette import RULE
@@ -64,7 +64,8 @@ class Context:
     @cached_property
     def roster(self) -> Roster:
         """Everybody in the study."""
-        return make_roster(self.data.rankings, self.data.trials, self.attacks)
+        planned = self.data.planned.filter(pl.col("kind") == "unlearn")
+        return make_roster(self.data.rankings, self.data.trials, self.attacks, planned)
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -76,9 +77,9 @@ class Context:
         """The headline metrics and the others."""
         return shown(self.data.trials, self.meanings)
 
-    def picture(self, panels: Sequence[Panel], caption: str, kind: str = "panels") -> Picture:
-        """Return panels as a picture of the page."""
-        return Picture([self._drawn(panel) for panel in panels], caption, kind)
+    def picture(self, panels: Sequence[Panel], caption: str, behind: Behind, kind: str = "panels") -> Picture:
+        """Return panels as a picture of the page, with what is behind them."""
+        return Picture([self._drawn(panel) for panel in panels], caption, behind, kind)
 
     def name(self, entry: Entry) -> Markup:
         """Return a method's name after its mark."""

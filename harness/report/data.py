@@ -16,6 +16,7 @@ from harness.ranking import CELLS_SCHEMA, Friedman
 Cell = tuple[str, str, str]
 
 PLACE = ("dataset", "architecture")
+PLANNED = pl.Schema(dict.fromkeys(("unit", "kind", *CELL, "method", "config"), pl.String) | {"seed": pl.Int64})
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class ReportData:
       the smallest AUC that is `detectable` with them (power 80 %).
 
     `cells` is the table of `harness.ranking.cell_table`, `friedman` the tests of `harness.ranking.friedman_tests`.
+
+    `planned` has a row for each unit of the plan, run or not, with the columns of `PLANNED`; empty where the plan is
+    not known.
 
     Any frame may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
     `sees_validation` names the methods that may read the validation part.
@@ -56,6 +60,7 @@ class ReportData:
     growth: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=GROWTH))
     cells: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=CELLS_SCHEMA))
     friedman: tuple[Friedman, ...] = ()
+    planned: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=PLANNED))
     sees_validation: tuple[str, ...] = ()
 
 

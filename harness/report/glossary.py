@@ -11,23 +11,9 @@ from harness.report.blocks import Column, Group, Row, Section, Table, TableCell,
 from harness.report.meanings import Meanings, better
 from harness.report.numbers import tick
 from harness.report.roster import printable
-from harness.report.values import COVERAGE, RANK, TIES
+from harness.report.words import WORDS
 
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
-
-_WORDS = (
-    ("rank", RANK),
-    ("ties", TIES),
-    ("coverage", COVERAGE),
-    (
-        "interval",
-        "95 % interval of the mean: seeds are drawn again and again with replacement, within cells that are "
-        "drawn too where there are several, alike for all methods; widened where there are few, so that it "
-        "may pass a bound such as 1 (pictures cut it there); not adjusted for the number of methods",
-    ),
-    ("retrain", "trained from scratch without the forget part: what unlearning tries to reach"),
-    ("original", "trained on everything, before any unlearning"),
-)  # fmt: skip
 
 
 def glossary(metrics: Iterable[str], meanings: Meanings, left_out: Sequence[str]) -> Section:
@@ -46,7 +32,7 @@ def glossary(metrics: Iterable[str], meanings: Meanings, left_out: Sequence[str]
     if left_out:
         listed = ", ".join(printable(one) for one in left_out)
         sentences.append(f"Not shown, because they have no definition: {listed}.")
-    words = [Row([TableCell(name), TableCell(what)], f"def-{name}") for name, what in _WORDS]
+    words = [Row([TableCell(name), TableCell(what)], f"def-{slug(name)}") for name, what in WORDS.items()]
     blocks = [Table("Numbers", columns, [Group(rows)])] if rows else []
     blocks.append(Table("Words", [Column("word", numeric=False), Column("what", numeric=False)], [Group(words)]))
     return Section("What each number means", "meanings", sentences, blocks)

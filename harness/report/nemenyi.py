@@ -42,6 +42,11 @@ def refusals(tests: Sequence[Friedman], meanings: Meanings) -> list[str]:
     ]
 
 
+def mean_ranks(tests: Sequence[Friedman]) -> dict[str, dict[Competitor, float]]:
+    """Return the mean rank of each competitor by metric."""
+    return {test.metric: dict(zip(test.methods, test.mean_ranks, strict=True)) for test in tests}
+
+
 def nemenyi_panels(tests: Sequence[Friedman], meanings: Meanings, roster: Roster) -> list[Panel]:
     """Return one panel for each test, methods from the best mean rank down."""
     known = {entry.competitor for entry in roster}
@@ -51,7 +56,7 @@ def nemenyi_panels(tests: Sequence[Friedman], meanings: Meanings, roster: Roster
 
 def _panel(test: Friedman, meaning: Definition, roster: Roster) -> Panel:
     layout = Rows([roster[one] for one in test.methods])
-    means = dict(zip(test.methods, test.mean_ranks, strict=True))
+    means = mean_ranks([test])[test.metric]
     difference = test.critical_difference or 0.0
     title = f"mean rank by {meaning.label}"
     note = f"Friedman p {_p_value(test.f_p)} over {test.n} {test.blocks}"

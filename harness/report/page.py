@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -22,7 +24,8 @@ _HERE = Path(__file__).parent
 def write_report(data: ReportData, path: Path) -> Path:
     """Write the report of a study to `path`, whole or not at all, and return `path`.
 
-    One HTML file with its style and figures inside: it runs no script and asks for nothing from anywhere.
+    One HTML file with its style, figures and script inside: it asks for nothing from anywhere, and its policy lets the
+    browser run that one script (`page.js`, which sorts and filters tables) and nothing else.
     The same data give the same bytes. Folders that are missing are made.
     """
     text = render(data)
@@ -53,6 +56,7 @@ def render(data: ReportData) -> str:
     inliner = Inliner()
     context = Context(finite_data(data), inliner)
     whole = View(context)
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
     sections, answer = make_sections(context, whole), make_answer(context, whole)
     return environment.get_template("page.html").render(
         study=printable(data.study),
@@ -61,8 +65,15 @@ def render(data: ReportData) -> str:
         answer=answer,
         sections=sections,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=_hash(script),
         light=Markup(variables("light")),
         dark=Markup(variables("dark")),
         figure_style=inliner.style_sheet(),
         shapes=inliner.shapes(),
     )
+
+
+def _hash(script: str) -> str:
+    """Return the hash by which a Content-Security-Policy allows a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

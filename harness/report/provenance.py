@@ -10,16 +10,18 @@ from harness.ranking import merge_searches
 from harness.report.blocks import Column, Group, Row, Section, Table, TableCell
 from harness.report.numbers import NONE, fixed, several
 from harness.report.roster import Roster, printable
+from harness.report.statements import CAVEAT
 
 MOST_VALUES = 6
+STATUS = ("done", "diverged", "failed")
 
 
-def provenance(units: pl.DataFrame, roster: Roster) -> Section:
-    """Return the section on the units of the study."""
+def provenance(units: pl.DataFrame, planned: pl.DataFrame, roster: Roster) -> Section:
+    """Return the section on the units of the study, of which `planned` has a row each where the plan is known."""
     if units.is_empty():
         return Section("Provenance", "provenance", ["No unit of this study has been run."])
-    blocks = [_facts(units), _counts(units), _hyperparameters(units, roster)]
-    return Section("Provenance", "provenance", (), blocks)
+    blocks = [_facts(units), _counts(units, planned), _hyperparameters(units, roster)]
+    return Section("Provenance", "provenance", [CAVEAT], blocks)
 
 
 def _facts(units: pl.DataFrame) -> Table:
@@ -36,23 +38,29 @@ def _facts(units: pl.DataFrame) -> Table:
     return Table("Where and when", [Column("what", numeric=False), Column("value", numeric=False)], [Group(rows)])
 
 
-def _counts(units: pl.DataFrame) -> Table:
+def _counts(units: pl.DataFrame, planned: pl.DataFrame) -> Table:
     grouped = units.group_by("kind").agg(
-        *((pl.col("status") == status).sum().alias(status) for status in ("done", "diverged", "failed")),
+        *((pl.col("status") == status).sum().alias(status) for status in STATUS),
         pl.col("work_seconds").median(),
         pl.col("peak_memory").max(),
     )
+    counted: tuple[str, ...] = STATUS
+    if planned.height:
+        in_plan = planned.group_by("kind").agg(pl.len().alias("planned"))
+        grouped = in_plan.join(grouped, on="kind", how="left").with_columns(pl.col(STATUS).fill_null(0))
+        counted = ("planned", *STATUS)
     rows = [
         Row(
             [TableCell(printable(row["kind"]))]
-            + [TableCell(str(row[status])) for status in ("done", "diverged", "failed")]
-            + [TableCell(fixed(row["work_seconds"], 2)), TableCell(_megabytes(row["peak_memory"]))]
+            + [TableCell(str(row[name]), value=row[name]) for name in counted]
+            + [TableCell(fixed(row["work_seconds"], 2), value=row["work_seconds"])]
+            + [TableCell(_megabytes(row["peak_memory"]), value=row["peak_memory"])]
         )
         for row in grouped.sort("kind").iter_rows(named=True)
     ]
     columns = [
         Column("kind of unit", numeric=False),
-        *(Column(status, "units") for status in ("done", "diverged", "failed")),
+        *(Column(name, "units") for name in counted),
         Column("median work", "s", "train or unlearn call alone, device synchronised"),
         Column("peak memory", "MB", "of the device, the largest of all units"),
     ]

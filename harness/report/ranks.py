@@ -33,10 +33,19 @@ def ranking_figure(
 
 def ranking_panels(rankings: pl.DataFrame, meanings: Meanings, roster: Roster, group: str = OVERALL) -> list[Panel]:
     """Return one panel for the overall ranking and each headline metric on which some method has a rank."""
-    ranked = rankings.filter(pl.col("group") == group, pl.col("rank").is_not_null())
+    ranked = _ranked(rankings, group)
     entries = roster.among(ranked)
-    metrics = in_order(set(ranked["metric"]) & {OVERALL, *HEADLINE}, meanings)
+    metrics = ranked_metrics(rankings, meanings, group)
     return [_panel(ranked.filter(pl.col("metric") == one), meanings[one], entries) for one in metrics]
+
+
+def ranked_metrics(rankings: pl.DataFrame, meanings: Meanings, group: str = OVERALL) -> list[str]:
+    """Return the metrics of these panels, in their order."""
+    return in_order(set(_ranked(rankings, group)["metric"]) & {OVERALL, *HEADLINE}, meanings)
+
+
+def _ranked(rankings: pl.DataFrame, group: str) -> pl.DataFrame:
+    return rankings.filter(pl.col("group") == group, pl.col("rank").is_not_null())
 
 
 def _panel(rows: pl.DataFrame, meaning: Definition, entries: Sequence[Entry]) -> Panel:

@@ -5,27 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.report.answer import Answer, answer, audit_note, validation_note
-from harness.report.audit import audit_panels, headline_estimates, headline_meanings, verdicts
+import polars as pl
+from markupsafe import Markup
+
+from harness.report.answer import Answer, Note, answer, audit_note, validation_note
+from harness.report.audit import HEADLINE, audit_panels, headline_estimates, headline_meanings, strongest, verdicts
 from harness.report.audit_table import audit_table
-from harness.report.blocks import Picture, Section, slug
+from harness.report.blocks import Behind, Picture, Section, Text, slug
 from harness.report.causes import causes
 from harness.report.cells import cell_metrics
 from harness.report.context import Context
+from harness.report.coverage import Coverage, coverage, coverage_note, farm_sentence
 from harness.report.data import Cell
 from harness.report.dmap import effect_panels
+from harness.report.drawn import (
+    auc_table,
+    defined,
+    effect_table,
+    growth_table,
+    mean_rank_table,
+    roc_table,
+    world_table,
+)
 from harness.report.farm import farm_notes
 from harness.report.glossary import glossary
 from harness.report.growth import growth_panels
 from harness.report.meanings import undefined
-from harness.report.nemenyi import CAPTION, headline_tests, nemenyi_panels, refusals
+from harness.report.nemenyi import CAPTION, headline_tests, mean_ranks, nemenyi_panels, refusals
 from harness.report.numbers import several
 from harness.report.provenance import provenance
-from harness.report.ranks import ranking_panels
+from harness.report.ranks import ranked_metrics, ranking_panels
 from harness.report.roc import roc_panels
 from harness.report.roster import printable
+from harness.report.statements import of_attacks, of_ranks, of_signals, of_values
 from harness.report.values import rank_tables, ranking_table
 from harness.report.views import CURVES, View
+from harness.report.words import links
 from harness.report.worlds import world_panels
 
 SEEDS = "As above, for each cell by itself: a small dot is one seed here."
@@ -58,6 +73,7 @@ GROWTH = (
     "the power curve expects if every image has the effect that all shadows together see. Within the region with "
     "dotted edges so many shadows cannot tell an AUC from 0.5 (power 80 %): what lies there is not shown to be safe."
 )
+SO_FAR = Markup("The study is not done. So far: ")
 UTILITY = {"accuracy_test", "gap_to_retrain", "retention_deviation"}
 """An audit stands beside one of these or not at all: a model that answers nothing leaks nothing."""
 
@@ -67,7 +83,15 @@ def make_answer(context: Context, whole: View) -> Answer:
     audited = audit_note(verdicts(context.attacks, context.roster))
     found = answer(context.data.rankings, context.roster, whole.found, context.meanings, audited)
     seeing = [entry for entry in context.roster if entry.method in context.data.sees_validation]
-    return replace(found, notes=[*found.notes, validation_note(seeing)]) if seeing else found
+    warned = [Note("Careful", validation_note(seeing))] if seeing else []
+    whole_plan = _coverage(context)
+    told = [] if whole_plan is None else [Note("Coverage", coverage_note(whole_plan, context.roster))]
+    so_far = SO_FAR if whole_plan is not None and not whole_plan.final else ""
+    return replace(found, lead=so_far + found.lead, notes=[*told, *found.notes, *warned])
+
+
+def _coverage(context: Context) -> Coverage | None:
+    return coverage(context.data.planned, context.data.units)
 
 
 def make_sections(context: Context, whole: View) -> list[Section]:
@@ -79,7 +103,7 @@ def make_sections(context: Context, whole: View) -> list[Section]:
         _audit(context),
         _failures(context),
         _glossary(context, whole),
-        provenance(context.data.units, context.roster),
+        provenance(context.data.units, context.data.planned, context.roster),
     ]
 
 
@@ -113,15 +137,24 @@ def _ranks(context: Context) -> Section:
     caption = (
         "The mark is the rank, the bar its 95 % interval. Ties are in the table above: bars may overlap without one."
     )
-    pictures = [context.picture(panels, caption), *_nemenyi(context)]
+    by_metric, by_group = rank_tables(context)
+    metrics = ranked_metrics(context.data.rankings, context.meanings)
+    rows = of_ranks(context.data.study, metrics)
+    behind = Behind([by_metric], [*links("rank"), *defined(context, metrics)], rows)
+    pictures = [context.picture(panels, caption, behind), *_nemenyi(context)]
     sentences = refusals(context.data.friedman, context.meanings)
-    return Section("Ranks by metric", "ranks", sentences, [*pictures, *rank_tables(context)])
+    return Section("Ranks by metric", "ranks", sentences, [*pictures, *by_group])
 
 
 def _nemenyi(context: Context) -> list[Picture]:
     tests = headline_tests(context.data.friedman, context.meanings)
     panels = nemenyi_panels(tests, context.meanings, context.roster)
-    return [context.picture(panels, CAPTION.format(blocks=tests[0].blocks))] if panels else []
+    if not panels:
+        return []
+    ranks = mean_ranks(tests)
+    rows = of_values(context.data.study, context.data.trials, ranks)
+    behind = Behind([mean_rank_table(context, ranks)], [*links("mean rank"), *defined(context, list(ranks))], rows)
+    return [context.picture(panels, CAPTION.format(blocks=tests[0].blocks), behind)]
 
 
 def _of_cell(context: Context, cell: Cell, number: int) -> View:
@@ -135,11 +168,13 @@ def _cell(view: View) -> Section:
 
 
 def _audit(context: Context) -> Section:
-    attacks = context.attacks
+    attacks, whole_plan = context.attacks, _coverage(context)
+    incomplete = whole_plan is not None and not whole_plan.farm.complete
+    missing: list[Text] = [farm_sentence(whole_plan)] if whole_plan is not None and incomplete else []
     if attacks.is_empty():
-        return Section("Audit", "audit", [NO_AUDIT])
+        return Section("Audit", "audit", missing or [NO_AUDIT])
     note = audit_note(verdicts(attacks, context.roster))
-    sentences = [*([note] if note else []), *farm_notes(attacks, context.roster)]
+    sentences = [*([note] if note else []), *farm_notes(attacks, context.roster), *missing]
     table = audit_table(attacks, context.meanings, context.roster)
     return Section("Audit", "audit", sentences, [*_audit_pictures(context), table])
 
@@ -148,14 +183,26 @@ def _audit_pictures(context: Context) -> list[Picture]:
     attacks, roster = context.attacks, context.roster
     examples, left_out = world_panels(context.worlds, context.effects, roster)
     missing = f" Left out: {', '.join(entry.label for entry in left_out)}." if left_out else ""
-    drawn = (
-        (audit_panels(attacks, context.meanings, roster), AUDIT, "panels"),
-        (roc_panels(context.roc, attacks, roster), ROC, "pairs"),
-        (effect_panels(context.effects, attacks, roster), EFFECTS, "pairs"),
-        (examples, WORLDS + missing, "pairs"),
-        (growth_panels(context.growth, roster), GROWTH, "pairs"),
-    )
-    return [context.picture(panels, caption, kind) for panels, caption, kind in drawn if panels]
+    signals = of_signals(attacks)
+    pictures = []
+    if panels := audit_panels(attacks, context.meanings, roster):
+        rows = strongest(attacks.filter(pl.col("metric") == HEADLINE)).drop_nulls("value")
+        given = of_attacks(context.data.study, HEADLINE, rows["level"])
+        behind = Behind([auc_table(context, rows, HEADLINE)], defined(context, [HEADLINE]), given)
+        pictures.append(context.picture(panels, AUDIT, behind))
+    if panels := roc_panels(context.roc, attacks, roster):
+        behind = Behind([roc_table(context)], links("ROC"), signals)
+        pictures.append(context.picture(panels, ROC, behind, "pairs"))
+    if panels := effect_panels(context.effects, attacks, roster):
+        behind = Behind([effect_table(context)], links("effect size", "flagged", "phi"), signals)
+        pictures.append(context.picture(panels, EFFECTS, behind, "pairs"))
+    if examples:
+        behind = Behind([world_table(context)], links("phi", "effect size"), signals)
+        pictures.append(context.picture(examples, WORLDS + missing, behind, "pairs"))
+    if panels := growth_panels(context.growth, roster):
+        words = links("AUC by shadows", "expected AUC", "detectable AUC")
+        pictures.append(context.picture(panels, GROWTH, Behind([growth_table(context)], words, signals), "pairs"))
+    return pictures
 
 
 def _failures(context: Context) -> Section:

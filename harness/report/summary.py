@@ -62,12 +62,20 @@ def _summary(rows: pl.DataFrame, shape: tuple[int, ...], resampled: Resample, me
     )
 
 
-def dots(trials: pl.DataFrame) -> pl.DataFrame:
-    """Return method, config, metric, value: of each seed, or of each cell its mean if there are several."""
+def single(trials: pl.DataFrame) -> pl.DataFrame:
+    """Return method, config, metric, value of each seed, or of each cell its mean if there are several.
+
+    The seed, or the columns of the cell, say which.
+    """
     rows = merge_searches(finite(trials)).drop_nulls("value").sort(*CELL, "seed", *KEY)
     if rows.select(CELL).n_unique() > 1:
-        rows = rows.group_by(*CELL, *KEY).agg(pl.col("value").mean()).sort(*CELL, *KEY)
-    return rows.select(*KEY, "value")
+        return rows.group_by(*CELL, *KEY).agg(pl.col("value").mean()).sort(*CELL, *KEY)
+    return rows.select("seed", *KEY, "value")
+
+
+def dots(trials: pl.DataFrame) -> pl.DataFrame:
+    """Return method, config, metric, value of `single`: what each small dot of a figure stands for."""
+    return single(trials).select(*KEY, "value")
 
 
 def prefer(values: pl.DataFrame, rankings: pl.DataFrame) -> pl.DataFrame:

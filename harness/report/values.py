@@ -16,14 +16,12 @@ from harness.report.forest import Estimates
 from harness.report.meanings import Meanings, arrow, in_order, sentence
 from harness.report.numbers import NONE, bracket, decimals, fixed, places
 from harness.report.roster import Competitor, Entry, Roster, printable
+from harness.report.words import COVERAGE, RANK, TIES
 
 Found = Mapping[str, Estimates]
 
-RANK = "place among the ranked methods by mean rank, with its 95 % interval; 1 is best"
-TIES = "methods with the same number cannot be told from their best: the interval of the difference contains 0"
 RANKS = "Ranks by metric, with 95 % intervals"
 COUNTS = "in small the number of cells in which the method is in G1/G2/G3/Failed (G1 is best)"
-COVERAGE = "share of the trials that gave a usable value; below 1 the means are over the rest"
 
 _GROUPS = (("", ("ranked",)), ("without a value", ("missing",)), ("failed", ("failed",)))
 
@@ -40,20 +38,22 @@ def ranking_table(context: Context, found: Found, metrics: Sequence[str], captio
     def row(entry: Entry) -> Row:
         ranked = rows.get(entry.competitor, {})
         numbers = _numbers(entry, found, digits)
-        remarked = [TableCell(write(ranked)) for write in remarks.values()]
-        return Row([_rank(context, entry, ranked), TableCell(context.name(entry)), *numbers, *remarked])
+        remarked = [TableCell(write(ranked), value=ranked.get(name)) for name, (_, write) in remarks.items()]
+        cells = [_rank(context, entry, ranked), TableCell(context.name(entry)), *numbers, *remarked]
+        return Row(cells, reference=entry.is_reference)
 
-    columns = [Column("rank", "", RANK, "rank"), Column("method", numeric=False), *_columns(shown, meanings)]
-    return Table(caption, [*columns, *remarks], _groups(roster, list(roster), row), header=1)
+    columns = [Column("rank", "", RANK, "rank"), Column("method", numeric=False), *metric_columns(shown, meanings)]
+    heads = [column for column, _ in remarks.values()]
+    return Table(caption, [*columns, *heads], _groups(roster, list(roster), row), header=1)
 
 
-def _remarks(overall: pl.DataFrame) -> dict[Column, Callable[[Mapping[str, Any]], str]]:
-    """Return the columns that only some rankings need, and how each is written."""
-    columns: dict[Column, Callable[[Mapping[str, Any]], str]] = {}
+def _remarks(overall: pl.DataFrame) -> dict[str, tuple[Column, Callable[[Mapping[str, Any]], str]]]:
+    """Return the columns that only some rankings need by their names there, and how each is written."""
+    columns: dict[str, tuple[Column, Callable[[Mapping[str, Any]], str]]] = {}
     if overall["tie_group"].null_count() < overall.height:
-        columns[Column("ties", "", TIES, "ties")] = lambda row: str(row.get("tie_group") or "")
+        columns["tie_group"] = (Column("ties", "", TIES, "ties"), lambda row: str(row.get("tie_group") or ""))
     if overall.filter(pl.col("status") == "ranked", pl.col("coverage") < 1 - 1e-9).height:
-        columns[Column("coverage", "", COVERAGE, "coverage")] = lambda row: fixed(row.get("coverage"), 2)
+        columns["coverage"] = (Column("coverage", "", COVERAGE, "coverage"), lambda row: fixed(row.get("coverage"), 2))
     return columns
 
 
@@ -61,7 +61,7 @@ def _rank(context: Context, entry: Entry, ranked: Mapping[str, Any]) -> TableCel
     if entry.status != "ranked":
         return TableCell(NONE)
     text = places(ranked.get("rank"), ranked.get("rank_low"), ranked.get("rank_high"))
-    return TableCell(Markup("{}{}").format(text, context.strip(entry)))
+    return TableCell(Markup("{}{}").format(text, context.strip(entry)), value=ranked.get("rank"))
 
 
 def value_table(context: Context, found: Found, metrics: Sequence[str], caption: str, folded: bool = False) -> Table:
@@ -72,26 +72,25 @@ def value_table(context: Context, found: Found, metrics: Sequence[str], caption:
     present = [entry for entry in roster if any(entry.competitor in found[metric] for metric in shown)]
 
     def row(entry: Entry) -> Row:
-        return Row([TableCell(context.name(entry)), *_numbers(entry, found, digits)])
+        return Row([TableCell(context.name(entry)), *_numbers(entry, found, digits)], reference=entry.is_reference)
 
-    columns = [Column("method", numeric=False), *_columns(shown, meanings)]
+    columns = [Column("method", numeric=False), *metric_columns(shown, meanings)]
     return Table(caption, columns, _groups(roster, present, row), folded=folded)
 
 
-def rank_tables(context: Context) -> list[Table]:
-    """Return the ranks by metric, and those in each group of cells if there are groups."""
+def rank_tables(context: Context) -> tuple[Table, list[Table]]:
+    """Return the ranks by metric, and in a list those in each group of cells if there are groups."""
     ranked = context.data.rankings.filter(pl.col("rank").is_not_null())
     whole = ranked.filter(pl.col("group") == OVERALL)
     metrics = in_order(set(whole["metric"]), context.meanings)
-    columns = [replace(column, note="rank") for column in _columns(metrics, context.meanings)]
+    columns = [replace(column, note="rank") for column in metric_columns(metrics, context.meanings)]
     caption = RANKS if len(context.cells) < 2 else f"{RANKS}; {COUNTS}"
-    tables = [_rank_table(caption, whole, "metric", metrics, columns, context)]
+    by_metric = _rank_table(caption, whole, "metric", metrics, columns, context)
     own = ranked.filter(pl.col("metric") == OVERALL)
     groups = sorted(set(own["group"]) - {OVERALL})
-    if groups:
-        columns = [Column(printable(group), "rank") for group in groups]
-        tables.append(_rank_table("Overall ranks by group of cells", own, "group", groups, columns, context))
-    return tables
+    columns = [Column(printable(group), "rank") for group in groups]
+    by_group = [_rank_table("Overall ranks by group of cells", own, "group", groups, columns, context)]
+    return by_metric, by_group if groups else []
 
 
 def _rank_table(
@@ -105,7 +104,9 @@ def _rank_table(
     counted = len(context.cells) > 1  # of one cell the groups stand in its own table
     ranks = {
         (row[across], row["method"], row["config"]): TableCell(
-            places(row["rank"], row["rank_low"], row["rank_high"]), (counted and counts_text(row)) or ""
+            places(row["rank"], row["rank_low"], row["rank_high"]),
+            (counted and counts_text(row)) or "",
+            row["rank"],
         )
         for row in rows.iter_rows(named=True)
     }
@@ -118,7 +119,7 @@ def _rank_table(
         )
         for entry in context.roster.among(rows)
     ]
-    return Table(caption, [Column("method", numeric=False), *columns], [Group(lines)], folded=across == "metric")
+    return Table(caption, [Column("method", numeric=False), *columns], [Group(lines)])
 
 
 def _groups(roster: Roster, present: Sequence[Entry], row: Callable[[Entry], Row]) -> list[Group]:
@@ -132,7 +133,8 @@ def _groups(roster: Roster, present: Sequence[Entry], row: Callable[[Entry], Row
     return [group for group in groups if group.rows]
 
 
-def _columns(metrics: Sequence[str], meanings: Meanings) -> list[Column]:
+def metric_columns(metrics: Sequence[str], meanings: Meanings) -> list[Column]:
+    """Return a column for each of some defined metrics."""
     return [
         Column(one.label, f"{one.unit} {arrow(one)}", sentence(one), slug(one.metric))
         for one in (meanings[metric] for metric in metrics)
@@ -156,5 +158,5 @@ def _numbers(entry: Entry, found: Found, digits: Mapping[str, int]) -> list[Tabl
             # Retrain's ratio to itself has no spread, which is no finding.
             own = entry.is_reference and estimate.low == estimate.high
             note = "" if own else bracket(estimate.low, estimate.high, number)
-            cells.append(TableCell(fixed(estimate.value, number), note))
+            cells.append(TableCell(fixed(estimate.value, number), note, estimate.value))
     return cells

@@ -9,16 +9,19 @@ import polars as pl
 
 from harness.metrics import CELL, ORIGINAL
 from harness.ranking import OVERALL
-from harness.report.blocks import Section, Table
+from harness.report.blocks import Behind, Section, Table
 from harness.report.cells import cell_metrics, cell_table
 from harness.report.context import Context
 from harness.report.curves import curve_panels, has_curves
 from harness.report.data import Cell, in_cell
+from harness.report.drawn import curve_table, defined, single_table
 from harness.report.forest import LEFT, RIGHT, estimates, forest_panel
 from harness.report.numbers import several
-from harness.report.summary import dots, prefer, summarise
-from harness.report.tradeoff import TIME, can_draw, out_of_sight, tradeoff_panel
+from harness.report.statements import of_epochs, of_values
+from harness.report.summary import dots, prefer, single, summarise
+from harness.report.tradeoff import AXES, TIME, can_draw, out_of_sight, tradeoff_panel
 from harness.report.values import Found, value_table
+from harness.report.words import links
 
 DOTS = "The large mark is the mean, the bar its 95 % interval, and each small dot below it is one {}."
 GOAL = "Retrain is the goal: at the left as useful, at the top as private. Lines are 95 % intervals, cut at the frame."
@@ -84,7 +87,9 @@ class View:
         if hidden := [entry.label for entry in out_of_sight(self.found, context.roster)]:
             sentences.append(f"Beyond the scale: {', '.join(hidden)}.")
         panel = tradeoff_panel(self.found, context.meanings, context.roster)
-        picture = context.picture([panel], " ".join(sentences), "single")
+        drawn = [metric for metric in AXES if metric in self.found and metric in context.meanings]
+        behind = self._behind([self._table(drawn, f"What is drawn: {self.basis}", folded=False)], drawn)
+        picture = context.picture([panel], " ".join(sentences), behind, "single")
         return Section(title, f"{self.prefix}tradeoff", (), [picture])
 
     def values(self) -> Section:
@@ -96,7 +101,9 @@ class View:
         panels = [forest_panel(self.found[one], context.meanings[one], context.roster) for one in drawn]
         one = "cell" if self.trials.select(CELL).n_unique() > 1 else "seed"
         parts = [DOTS.format(one), LINE] + [EDGE] * bool(context.roster.of_status("failed"))
-        blocks = [context.picture(panels, "" if self.prefix else " ".join(parts))]
+        found = {metric: self.found[metric] for metric in drawn}
+        behind = self._behind([single_table(context, found, self._dots(drawn))], drawn)
+        blocks = [context.picture(panels, "" if self.prefix else " ".join(parts), behind)]
         tables = [] if self.cell is None else [self._table(drawn, f"Values: {self.basis}", folded=False)]
         paper = None if self._only is None else cell_table(context, self._only)
         tables += [] if paper is None else [paper]
@@ -120,7 +127,17 @@ class View:
         sentences = [] if self.prefix else [CURVES]
         if absent:
             sentences.append(f"No curve was recorded for {', '.join(absent)}.")
-        return Section(title, anchor, (), [context.picture(panels, " ".join(sentences), "small")])
+        rows = of_epochs(context.data.study, self.trials)
+        behind = Behind([curve_table(context, epochs)], links("accuracy by epoch"), rows)
+        return Section(title, anchor, (), [context.picture(panels, " ".join(sentences), behind, "small")])
+
+    def _behind(self, tables: list[Table], metrics: list[str]) -> Behind:
+        context = self.context
+        rows = of_values(context.data.study, self.trials, metrics)
+        return Behind(tables, [*defined(context, metrics), *links("interval")], rows)
+
+    def _dots(self, metrics: list[str]) -> pl.DataFrame:
+        return single(self.trials).filter(pl.col("metric").is_in(metrics))
 
     def _how_to_read_tradeoff(self) -> list[str]:
         failed = self.context.roster.of_status("failed")

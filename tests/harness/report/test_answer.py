@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -11,12 +12,13 @@ import pytest
 
 from harness.ranking import SCHEMA
 from harness.report import ReportData
-from harness.report.answer import answer, audit_note, joined
+from harness.report.answer import Note, answer, audit_note, joined
 from harness.report.audit import verdicts
-from harness.report.forest import estimates
-from harness.report.meanings import read_meanings
+from harness.report.forest import Estimate, estimates
+from harness.report.meanings import Meanings, read_meanings
+from harness.report.numbers import NONE
 from harness.report.page import render
-from harness.report.roster import make_roster
+from harness.report.roster import Competitor, Roster, make_roster
 from harness.report.summary import dots, summarise
 
 Row = tuple[str, float | None, int | None, str]
@@ -45,7 +47,7 @@ def rankings(rows: list[Row], cells: int = 1, seeds: int = 3, coverage: float = 
 
 def said(table: pl.DataFrame) -> list[str]:
     found = answer(table, make_roster(table), {}, {}, joined([]))
-    return [re.sub("<[^>]+>", "", text) for text in (found.lead, *found.notes)]
+    return [re.sub("<[^>]+>", "", text) for text in (found.lead, *(note.text for note in found.notes))]
 
 
 RANKED: dict[str, tuple[list[Row], str]] = {
@@ -107,9 +109,39 @@ def test_the_best_on_each_metric_have_their_values(data: ReportData) -> None:
     roster, meanings = make_roster(data.rankings), read_meanings(data.definitions)
     found = estimates(summarise(data.trials, METRICS), dots(data.trials))
     only = data.rankings.filter(pl.col("metric").is_in(["overall", *METRICS]))
-    notes = answer(only, roster, found, meanings, joined([])).notes
+    (best,) = [note.text for note in answer(only, roster, found, meanings, joined([])).notes if note.label == "Best on"]
     value = only.filter(pl.col("metric") == METRICS[0], pl.col("rank") == 1)["value"][0]
-    assert f"<strong>msg</strong> is best on RetDev ({value:.3f})." in notes
+    assert re.sub("<[^>]+>", "", best) == f"msg is best on RetDev ({value:.3f})."
+
+
+def test_the_first_has_its_place_its_cost_and_what_is_left_of_its_accuracy(data: ReportData) -> None:
+    roster, meanings = make_roster(data.rankings), read_meanings(data.definitions)
+    metrics = [*METRICS, "time_ratio", "accuracy_test"]
+    found = estimates(summarise(data.trials, metrics), dots(data.trials))
+    notes = {one.label: re.sub("<[^>]+>", "", one.text) for one in _answer(data, roster, found, meanings)}
+    first = data.rankings.filter(pl.col("group") == "overall", pl.col("metric") == "overall", pl.col("rank") == 1)
+    low, high = math.floor(first["rank_low"][0]), math.ceil(first["rank_high"][0])
+    assert notes["How sure"] == f"msg is in place {low}{NONE}{high} of 4 (95 % interval from 3 seeds)."
+    means = data.trials.drop_nulls("value").group_by("metric", "method").agg(pl.col("value").mean())
+    value = {(metric, method): mean for metric, method, mean in means.rows()}
+    time, own, retrain = re.fullmatch(
+        r"msg takes ([\d.]+) \[.*\] of the time of retraining; msg keeps a test accuracy of ([\d.]+) \[.*\] "
+        r"\(retrain ([\d.]+) \[.*\]\)\.",
+        notes["At what cost"],
+    ).groups()  # type: ignore[union-attr]
+    assert float(time) == pytest.approx(value["time_ratio", "msg"], abs=6e-4)
+    assert float(own) == pytest.approx(value["accuracy_test", "msg"], abs=6e-4)
+    assert float(retrain) == pytest.approx(value["accuracy_test", "retrain"], abs=6e-4)
+    untimed = {metric: own for metric, own in found.items() if metric != "time_ratio"}
+    notes = {one.label: one.text for one in _answer(data, roster, untimed, meanings)}
+    assert notes["At what cost"].endswith("Run time was not measured.")
+
+
+def _answer(
+    data: ReportData, roster: Roster, found: dict[str, dict[Competitor, Estimate]], meanings: Meanings
+) -> Sequence[Note]:
+    only = data.rankings.filter(pl.col("metric").is_in(["overall", *METRICS]))
+    return answer(only, roster, found, meanings, joined([])).notes
 
 
 def test_the_audit_names_whom_it_sees_through(data: ReportData, with_audit: Callable[[ReportData], ReportData]) -> None:

@@ -1,0 +1,108 @@
+"""The commands that print the rows behind a figure: `harness query "select …"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from harness.farm import POPULATION, TUNING_FIRST
+from harness.metrics import CELL
+from harness.report.roster import printable
+
+CAVEAT = (
+    "The commands below figures name the study, or its cells, methods and seeds. Where a root holds another study "
+    "of the same cells, methods and seeds with another recipe or other hyperparameters, its rows come with them."
+)
+
+_ACCURACY = "metric = 'accuracy' and part in ('retain', 'forget', 'test')"
+_TIMED = "kind = 'timing' and metric = 'seconds'"
+_BASE = {
+    "retention_deviation": _ACCURACY,
+    "gap_to_retrain": _ACCURACY,
+    "time_ratio": _TIMED,
+    "run_time_efficiency": _TIMED,
+    "seconds": _TIMED,
+}
+"""What the derived metrics are computed from, see `harness.metrics.derive`."""
+
+_PARTS = ("retain", "forget", "val", "test")
+
+
+def of_ranks(study: str, metrics: Sequence[str]) -> str:
+    """Return the command for the ranks over all cells on some metrics."""
+    return _command(
+        "select metric, method, config, rank, rank_low, rank_high from rankings "
+        f"where study = {_text(study)} and \"group\" = 'overall' and {_among('metric', metrics)} and rank is not null"
+    )
+
+
+def of_values(study: str, trials: pl.DataFrame, metrics: Iterable[str]) -> str:
+    """Return the command for what was measured of trials: all that the given metrics are computed from."""
+    bases = list(dict.fromkeys(_base(metric) for metric in metrics))
+    untimed = [base for base in bases if base != _TIMED]
+    measured = [f"kind in ('retrain', 'unlearn') and ({' or '.join(untimed)})"] if untimed else []
+    wanted = " or ".join([*measured, *([_TIMED] if _TIMED in bases else [])])
+    columns = ", ".join(("unit", *CELL, "method", "config", "seed", "kind", "part", "metric", "value"))
+    return _command(f"select {columns} from metrics where {_trials(study, trials)} and ({wanted})")
+
+
+def of_epochs(study: str, trials: pl.DataFrame) -> str:
+    """Return the command for the accuracies by epoch of trials."""
+    columns = "unit, method, config, seed, epoch, forget, retain, test"
+    return _command(f"select {columns} from epochs where {_trials(study, trials)} and kind in ('retrain', 'unlearn')")
+
+
+def of_attacks(study: str, metric: str, levels: Iterable[str]) -> str:
+    """Return the command for one metric of an audit at some levels of attacker."""
+    columns = 'dataset, architecture, method, config, pool, "null", level, value, low, high, null_floor'
+    where = f"study = {_text(study)} and metric = {_text(metric)} and {_among('level', sorted(set(levels)))}"
+    return _command(f"select {columns} from attacks where {where}")
+
+
+def of_signals(attacks: pl.DataFrame) -> str:
+    """Return the command for what the models of a farm say about the audited images."""
+    where = " and ".join(_among(name, _distinct(attacks[name])) for name in ("dataset", "architecture"))
+    return _command(
+        "select unit, kind, dataset, scenario, architecture, method, config, seed, pool, query, n, phi, member "
+        f"from signals where kind in ('shadow', 'shadow_retrain', 'shadow_unlearn') and {where} "
+        f"and pool <> {_text(POPULATION)} and seed < {TUNING_FIRST}"
+    )
+
+
+def _command(sql: str) -> str:
+    # What a shell would read within double quotes.
+    escaped = "".join(f"\\{letter}" if letter in '\\"$`' else letter for letter in printable(sql))
+    return f'harness query "{escaped}"'
+
+
+def _trials(study: str, trials: pl.DataFrame) -> str:
+    """Return the condition that chooses the trials of a study: its cells and seeds, and the methods that it ranks."""
+    own = [_among(name, _distinct(trials[name])) for name in (*CELL, "seed")]
+    return " and ".join([*own, f"method in (select method from rankings where study = {_text(study)})"])
+
+
+def _base(metric: str) -> str:
+    """Return the condition that chooses what a metric is computed from."""
+    if metric.endswith("_retention"):
+        return _ACCURACY
+    if metric in _BASE:
+        return _BASE[metric]
+    name, _, part = metric.replace("indiscernibility", "population_mia").rpartition("_")
+    if part in _PARTS:
+        return f"metric = {_text(name)} and part = {_text(part)}"
+    return f"metric = {_text(metric)}"
+
+
+def _distinct(column: pl.Series) -> list[object]:
+    return column.drop_nulls().unique().sort().to_list()
+
+
+def _among(column: str, values: Sequence[object]) -> str:
+    if len(values) == 1:
+        return f"{column} = {_text(values[0])}"
+    return f"{column} in ({', '.join(_text(value) for value in values)})"
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
