@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from harness.contracts import METHODS, RETAIN, Run, View, fixed, method
 from harness.metrics import frame as definitions
 from harness.planner import make_plan
 from harness.registry import CATALOGS
+from harness.store import SCHEMAS
 from harness.study import load_study
 
-ELSEWHERE = {"retry", "submit", "sync"}
-"""Commands whose JSON needs a failure, a cluster or MLflow; they are tested with those."""
+README = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+ELSEWHERE = {"check", "open", "retry", "submit", "sync"}
+"""Commands whose JSON needs a failure, a cluster, MLflow or a method; they are tested with those."""
 
 
 def answer(*arguments: object) -> str:
@@ -69,8 +72,21 @@ def test_every_command_that_offers_json_gives_json(tiny: Path, own: Path, unit: 
     }
     offering = {name for name in COMMANDS if any("--json" in option.opts for option in command(name).params)}
     assert offering - ELSEWHERE == set(calls)
+    documented = readme_keys()
+    assert {call.split()[0] for call in documented} == offering - {"open"}
     for name, arguments in calls.items():
-        assert document(name, *arguments), name
+        found = document(name, *arguments)
+        assert found, name
+        keys = list(found[0] if isinstance(found, list) else found)
+        (known,) = (own for call, own in documented.items() if call.split()[0] == name and "--address" not in call)
+        assert keys == (known or SCHEMAS["attacks"].names), name
+
+
+def readme_keys() -> dict[str, list[str]]:
+    """Return the keys that README promises for each call with --json."""
+    rows = re.findall(r"^\| (`.*?) \| (?:list|object) \| (.*) \|$", README, re.MULTILINE)
+    calls = {call: re.findall(r"`(\w+)`", keys) for named, keys in rows for call in re.findall(r"`(.*?)`", named)}
+    return {call: [] if "attacks" in keys else keys for call, keys in calls.items() if call != "ls columns trials"}
 
 
 @pytest.mark.parametrize("kind", ["datasets", "scenarios", "architectures", "methods"])

@@ -6,29 +6,23 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 import tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_cluster import BIN, END_SECONDS, Head, head_node
 
-from harness.schedule import NoRay, dashboard, patience, submit
+from harness.schedule import NoRay, dashboard, submit
 from harness.schedule.jobs import NoSuchJob, jobs
-from harness.schedule.patience import free_ports
 from harness.schedule.submit import STOPPED, InvalidJob, Job, JobFailed, follow, parcel, shared_root
 from harness.store import Store
 
-BIN = Path(sys.executable).parent
-START_SECONDS, END_SECONDS = 600, 600  # of a busy machine
 PLUGIN = '''
 import harness
 from harness.contracts import RETAIN, method
@@ -42,65 +36,10 @@ class Broken:
 '''
 
 
-@dataclass(frozen=True)
-class Head:
-    """A head node: the address of its dashboard, its token, and the environment in which both are known."""
-
-    address: str
-    token: str
-    environment: Mapping[str, str]
-
-    def ask(self, path: str) -> Any:
-        """Return what the dashboard answers."""
-        request = Request(f"{self.address}{path}", headers={"Authorization": f"Bearer {self.token}"})
-        with urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def status(self, job: str) -> str:
-        return str(self.ask(f"/api/jobs/{job}")["status"])
-
-    def wait(self, job: str, status: str) -> None:
-        """Wait until a job has a status."""
-        deadline = time.monotonic() + END_SECONDS
-        while self.status(job) != status:
-            assert time.monotonic() < deadline, self.status(job)
-            time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    token, (port, dashboard, clients) = "ab" * 32, free_ports(3)
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
-    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        log = Path(folder, "log")
-        ray = [BIN / "python", "-P", patience.__file__]
-        command = [*ray, "start", "--head", "--block", "--disable-usage-stats", "--temp-dir", folder]
-        ports = {"--port": port, "--dashboard-port": dashboard, "--ray-client-server-port": clients}
-        ports |= {"--dashboard-agent-listen-port": 0, "--num-cpus": 1}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, *(str(part) for option in ports.items() for part in option)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=inherited | path | environment,
-                start_new_session=True,
-            )
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while "Ray runtime started" not in log.read_text():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-            yield Head(f"http://127.0.0.1:{dashboard}", token, environment)
-        finally:
-            process.terminate()
-            try:
-                process.wait(END_SECONDS)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+    with head_node() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
