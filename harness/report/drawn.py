@@ -44,6 +44,7 @@ def frame_table(
     """Return the rows of a frame with columns method and config, methods in the order of the page."""
     places = {one.name: decimals(rows[one.name]) for one in numbers}
     order = {entry.competitor: place for place, entry in enumerate(context.roster)}
+    rows = rows.sort(*texts, maintain_order=True) if texts else rows
     found = [row for row in rows.iter_rows(named=True) if (row["method"], row["config"]) in order]
     found.sort(key=lambda row: order[row["method"], row["config"]])
     columns = [METHOD, *(Column(text, numeric=False) for text in texts), *(one.head for one in numbers)]
