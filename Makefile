@@ -38,19 +38,20 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray and not browser" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/harness/schedule tests/clusters
+	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/clusters tests/harness/schedule
 
 browser: $(STAMP)
 	$(BIN)/python -m pytest -q --instafail -m "browser and not slow"
 
 cluster: $(STAMP)
-	$(BIN)/python -m pytest -q --instafail -m "ray and slow" tests/harness/schedule tests/clusters
+	$(BIN)/python -m pytest -q --instafail -m "ray and slow" tests/clusters tests/harness/schedule
 
 test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench/attacks.py --big
+	$(BIN)/python tests/bench/data_free.py
 	$(BIN)/python tests/bench/mlflow_ui.py
 
 clean:

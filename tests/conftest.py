@@ -12,4 +12,6 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 # Of the processes that this one starts: what glibc frees stays theirs (`engine.device.keep_freed_memory`). On virtual
 # machines that give free pages back to their host, each new page costs tens of microseconds.
 os.environ["MALLOC_MMAP_THRESHOLD_"], os.environ["MALLOC_TRIM_THRESHOLD_"] = str(2**25), str(2**31 - 1)
+# Each process tells the commit it runs from; whoever commits while the tests run must not tell two of them apart.
+os.environ["HARNESS_COMMIT"] = "0" * 40
 sys.path.insert(0, str(Path(__file__).parent))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,17 @@ class Head:
         request = Request(f"{self.address}{path}", headers={"Authorization": f"Bearer {self.token}"})
         with urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+    def wait_for_nodes(self, hosts: Collection[str]) -> None:
+        """Wait until these nodes, and no others, are known: the dashboard learns of one some time after it joined."""
+        deadline = time.monotonic() + START_SECONDS
+        while (known := self._nodes()) != set(hosts):
+            assert time.monotonic() < deadline, known
+            time.sleep(0.5)
+
+    def _nodes(self) -> set[str]:
+        summary = self.ask("/nodes?view=summary")["data"]["summary"]
+        return {node["raylet"].get("nodeManagerAddress", "") for node in summary}
 
     def status(self, job: str) -> str:
         """Return Ray's word for the state of a job."""

@@ -25,8 +25,7 @@ def test_a_study_goes_on_elsewhere_when_its_client_is_killed(tmp_path: Path) -> 
         head_node(network.here, cpus=0) as head,
         joined_node(head, network.there, cpus=2, within=network.within),
     ):
-        nodes = {node["raylet"]["nodeManagerAddress"] for node in head.ask("/nodes?view=summary")["data"]["summary"]}
-        assert nodes == {network.here, network.there}
+        head.wait_for_nodes({network.here, network.there})
         arguments = ["submit", study, "--address", head.address, "--root", tmp_path / "runs"]
         client = tiny_study.start(*map(str, arguments), **head.environment)
         job = client.stdout.readline().split()[1]
