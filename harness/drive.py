@@ -88,7 +88,7 @@ def run(
 
 
 def _left(plan: Plan, store: Store, selection: Selection) -> list[Unit]:
-    models = {unit.id for unit in plan.units.values() if unit.kind.from_scratch and store.has_model(unit.id)}
+    models = {unit.id for unit in plan.units.values() if unit.is_start and store.has_model(unit.id)}
     return selection.choose(plan, plan.remaining(store.committed(), models))
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from harness.planner import Plan
 from harness.store import Lease, Store
-from harness.unit import Unit, keeps_model
+from harness.unit import Kind, Unit, keeps_model
 from harness.views import Written
 from harness.work.unit import Status
 
@@ -90,6 +90,9 @@ class Ledger:
         self.ran[status] += 1
         if status == "failed":
             self.failed.append(unit)
+        elif unit.kind == Kind.RELEARN:
+            # At once: a study may have thousands of trials, and nobody else starts from this one.
+            self._drop_model(self.plan.units[unit.needs[0]])
         self._unfolded += 1
         self.lease.beat()
         now = time.monotonic()
@@ -106,8 +109,12 @@ class Ledger:
         """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""
         still = {need for unit in self.plan.remaining(self.store.committed(), ()) for need in unit.needs}
         for unit in self.plan.units.values():
-            if unit.kind.from_scratch and unit.id not in still and not keeps_model(unit, self.plan.study.keep_models):
-                self.store.drop_model(unit.id)
+            if unit.is_start and unit.id not in still:
+                self._drop_model(unit)
+
+    def _drop_model(self, unit: Unit) -> None:
+        if not keeps_model(unit, self.plan.study.keep_models):
+            self.store.drop_model(unit.id)
 
     def summary(self, units: Sequence[Unit], seconds: float, views: Written | None) -> Summary:
         """Return how the run ended."""

@@ -25,7 +25,7 @@ AUDIT = Named("audit", 1)
 
 
 def stage(kind: Kind) -> int:
-    """Return the stage that runs a kind: trials, then the farm, then timing alone on the machine."""
+    """Return the stage that runs a kind: trials and relearning, then the farm, then timing alone on the machine."""
     return 2 if kind == Kind.TIMING else 1 if kind.of_farm else 0
 
 
@@ -55,7 +55,7 @@ class Plan:
         return {kind.value: count[kind] for kind in Kind if count[kind]}
 
     def remaining(self, committed: Collection[str], models: Collection[str]) -> list[Unit]:
-        """Return what is still to run: plan minus committed units, and originals whose weights are needed but gone.
+        """Return what is still to run: plan minus committed units, and units whose weights are needed but gone.
 
         `models` are the ids of the units whose weights are in the store.
         """
@@ -106,20 +106,26 @@ class _Cell:
 
     def units(self, seed: int, left_out: list[str]) -> Iterator[Unit]:
         yield (original := self._original(seed))
-        for scenario in self.study.scenarios:
+        for scenario in self.study.scenarios_on(self.dataset.name):
             named = self._scenario(scenario)
             for choice in self._methods():
                 if not choice.spec.supports(scenario.partition(":")[0]):
                     left_out.append(f"{choice.spec.name} does not support {scenario}")
                     continue
                 trial = self._chosen(self._trial(named, choice, seed, original), choice, scenario)
-                yield trial
-                if "run_time" in self.study.measures and choice.spec.name != ORIGINAL:  # doing nothing takes no time
+                # Doing nothing takes no time, and leaves nothing to learn again.
+                further = () if choice.spec.name == ORIGINAL else self.study.measures
+                relearns = "anamnesis" in further
+                yield replace(trial, started_from=relearns)
+                if relearns:
+                    # All that the trial itself needs is among them: its weights can be made again where they are gone.
+                    yield replace(trial, kind=Kind.RELEARN, needs=(trial.id, original.id))
+                if "run_time" in further:
                     yield replace(trial, kind=Kind.TIMING)
 
     def search_units(self, search: Search) -> Iterator[Unit]:
         """Every trial after its original and retrain, and after all trials of earlier generations."""
-        for scenario in self.study.scenarios:
+        for scenario in self.study.scenarios_on(self.dataset.name):
             named = self._scenario(scenario)
             originals = {seed: self._original(seed) for seed in search.seeds}
             for seed, original in originals.items():
@@ -149,7 +155,7 @@ class _Cell:
                 for choice in self._methods():
                     if choice.spec.name != RETRAIN and farm.audits(choice.spec.name) and choice.spec.supports("random"):
                         unit = self._unit(Kind.SHADOW_UNLEARN, scenario, choice, shadow, (trained.id,))
-                        unit = self._chosen(unit, choice, self.study.search_scenario)
+                        unit = self._chosen(unit, choice, self.study.search_scenario(self.dataset.name))
                     elif choice.spec.name == RETRAIN and shadow < farm.retrains:
                         unit = self._unit(Kind.SHADOW_RETRAIN, scenario, choice, shadow)
                     else:

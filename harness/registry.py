@@ -115,6 +115,20 @@ def parse_scenario(text: str) -> Scenario:
     return scenario
 
 
+def stands_for_several(text: str) -> bool:
+    """Whether a text such as `class:*` stands for several scenarios."""
+    name, _, argument = text.partition(":")
+    return argument == "*" and hasattr(find(SCENARIOS, name).cls, "each")
+
+
+def expand_scenario(text: str, classes: int) -> list[str]:
+    """Return what a text stands for on a data set of so many classes: `class:*` is each class in turn."""
+    if not stands_for_several(text):
+        return [text]
+    name, _, _ = text.partition(":")
+    return [f"{name}:{argument}" for argument in SCENARIOS[name].cls.each(classes)]
+
+
 def suites() -> dict[str, Path]:
     """Return the studies that ship with the built-in tasks, by name."""
     folders: Iterable[Path] = (Path(str(files(name))) / "suites" for name in BUILT_IN)

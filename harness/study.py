@@ -65,10 +65,15 @@ class Study:
     published: tuple[tuple[int, str], ...] = ()
     """How many models others count for the same question, and what they are."""
 
-    @property
-    def search_scenario(self) -> str:
-        """The scenario whose search gives the farm its hyperparameters: the first random one, or else the first."""
-        return next((text for text in self.scenarios if text.startswith("random")), self.scenarios[0])
+    def scenarios_on(self, dataset: str) -> list[str]:
+        """Return the scenarios on a data set: `class:*` is each of its classes."""
+        classes = DATASETS[dataset].classes
+        return list(dict.fromkeys(one for text in self.scenarios for one in registry.expand_scenario(text, classes)))
+
+    def search_scenario(self, dataset: str) -> str:
+        """Return the scenario whose search gives the farm its hyperparameters: a random one, or else the first."""
+        scenarios = self.scenarios_on(dataset)
+        return next((text for text in scenarios if text.startswith("random")), scenarios[0])
 
     def recipe_for(self, dataset: str, architecture: str) -> Recipe:
         """Return the recipe of a data set and architecture with this study's overrides."""
@@ -198,13 +203,15 @@ def _reference(spec: DatasetSpec, count: int) -> DatasetRef:
 
 
 def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
-    scenario = registry.parse_scenario(text)
     for dataset in datasets:
-        try:
-            scenario.check(DATASETS[dataset.name].classes, _training_images(dataset))
-        except HarnessError as error:
-            raise HarnessError(f"{error} on {dataset.name}") from error
-    return str(scenario)
+        classes = DATASETS[dataset.name].classes
+        for one in registry.expand_scenario(text, classes):
+            scenario = registry.parse_scenario(one)
+            try:
+                scenario.check(classes, _training_images(dataset))
+            except HarnessError as error:
+                raise HarnessError(f"{error} on {dataset.name}") from error
+    return text if registry.stands_for_several(text) else str(registry.parse_scenario(text))
 
 
 def _checked(spec: MethodSpec, values: Mapping[str, Any]) -> dict[str, Value]:

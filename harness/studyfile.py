@@ -29,7 +29,7 @@ from harness.origin import GENERATION_SIZE, Sampler, Search, Select
 from harness.unit import KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
-Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time"]
+Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time", "anamnesis"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

@@ -77,14 +77,14 @@ def _refuse_unknown(table: str) -> None:
 
 
 def _of_plan(store: Store, document: Mapping[str, Any]) -> pl.DataFrame:
-    wanted = {*KINDS, Kind.TIMING}
+    wanted = {*KINDS, Kind.TIMING, Kind.RELEARN}
     ids = [unit["id"] for unit in document["units"] if unit["kind"] in wanted]
-    units, metrics = of_units(store, "units", ids), of_units(store, "metrics", ids)
+    units, metrics, epochs = (of_units(store, name, ids) for name in ("units", "metrics", "epochs"))
     is_search = pl.col("kind") == Kind.SEARCH
     searched = units.filter(is_search | (pl.col("kind") == RETRAIN)).with_columns(
         kind=pl.when(is_search).then(pl.lit(Kind.UNLEARN.value)).otherwise("kind")
     )
-    values = pl.concat([derive(units.filter(~is_search), metrics), derive(searched, metrics)])
+    values = pl.concat([derive(units.filter(~is_search), metrics, epochs), derive(searched, metrics, epochs)])
     named = pl.when(pl.col("kind") == RETRAIN).then(pl.lit(RETRAIN)).otherwise("method").alias("method")
     trials = units.filter(pl.col("kind").is_in(KINDS)).with_columns(
         named, study=pl.lit(document["study"]), plan=pl.lit(document["id"]), wall_seconds="seconds"

@@ -18,6 +18,9 @@ from harness.origin import SEARCH_VERSION, Origin, origin_of
 RESULTS_VERSION = 1
 """Raised when the engine's results change for every method at once; part of every id."""
 
+RELEARN_VERSION = 1
+"""Raised when relearning changes (`harness.engine.relearn`); part of the ids of its units."""
+
 DEFAULT = "default"
 """The origin of hyperparameters that nobody set."""
 
@@ -37,6 +40,7 @@ class Kind(StrEnum):
     RETRAIN = "retrain"
     SEARCH = "search"
     UNLEARN = "unlearn"
+    RELEARN = "relearn"
     SHADOW = "shadow"
     SHADOW_RETRAIN = "shadow_retrain"
     SHADOW_UNLEARN = "shadow_unlearn"
@@ -49,7 +53,7 @@ class Kind(StrEnum):
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the unit's model is one that others start from."""
+        """Whether the unit's model is one that methods start from."""
         return self in (Kind.ORIGINAL, Kind.SHADOW)
 
 
@@ -83,6 +87,10 @@ class Unit:
     `config` names the origin of the hyperparameters (`default`, the given values, a suggestion or a search), `values`
     are the given ones. Those that a search draws are no part of the id: `origin` determines them, and the driver puts
     them into `drawn` once they are known. `needs` are ids of units whose models it starts from.
+
+    `started_from` says that a unit of the plan starts from this one's model, where its kind does not say so. It is no
+    part of the id, since it changes no result. The planner sets it, because whoever performs a unit sees no plan, and
+    has to know whether to leave weights behind.
     """
 
     kind: Kind
@@ -100,6 +108,12 @@ class Unit:
     """The audit pool that a unit of the farm forgets."""
     origin: Origin | None = None
     drawn: Mapping[str, Value] | None = None
+    started_from: bool = False
+
+    @property
+    def is_start(self) -> bool:
+        """Whether others may start from its model, so that its weights must be there until they have ended."""
+        return self.kind.from_scratch or self.started_from
 
     @property
     def hyperparameters(self) -> dict[str, Value]:
@@ -108,11 +122,14 @@ class Unit:
 
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
-        content = {key: value for key, value in self.to_json().items() if value not in (None, "") and key != "drawn"}
+        known = self.to_json().items()
+        content = {key: value for key, value in known if value not in (None, "") and key not in _NOT_IDENTIFYING}
         if self.farm is not None:
             content["farm"] = self.farm.identity()
         if self.origin is not None:
             content["search_version"] = SEARCH_VERSION
+        if self.kind == Kind.RELEARN:
+            content["relearn_version"] = RELEARN_VERSION
         content["results_version"] = RESULTS_VERSION
         return content
 
@@ -174,7 +191,11 @@ class Unit:
             pool=document.get("pool", ""),
             origin=origin_of(document.get("origin")),
             drawn=document.get("drawn"),
+            started_from=document.get("started_from", False),
         )
+
+
+_NOT_IDENTIFYING = ("drawn", "started_from")
 
 
 @lru_cache(maxsize=1024)
@@ -194,6 +215,6 @@ def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
 def keeps_model(unit: Unit, keep: KeepModels) -> bool:
     """Whether the weights of a unit stay in the store when a study has ended; those of the farm only by `farm`."""
     if keep == "farm":
-        return unit.kind not in (Kind.TIMING, Kind.SEARCH)
+        return unit.kind not in (Kind.TIMING, Kind.SEARCH, Kind.RELEARN)
     trials = (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN)
     return unit.kind == Kind.ORIGINAL if keep == "original" else unit.kind in trials and keep == "all"

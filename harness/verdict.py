@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from harness.contracts.parts import VAL
+from harness.contracts.run import BEST_TEST
 from harness.frames import of_units, trials
 from harness.metrics import ORIGINAL, RETRAIN, leaks
 from harness.planner import Plan
@@ -41,3 +42,8 @@ def _passes_population(plan: Plan, store: Store) -> pl.DataFrame:
 def sees_validation(study: Study) -> list[str]:
     """Return the names of a study's methods that may read the validation part, which the others never saw."""
     return sorted({choice.spec.name for choice in study.methods if VAL in choice.spec.reads})
+
+
+def chosen_on_test(study: Study) -> list[str]:
+    """Return the names of a study's methods whose model is chosen by its accuracy on test, as some papers did."""
+    return sorted({choice.spec.name for choice in study.methods if BEST_TEST in dict(choice.values).values()})

@@ -15,12 +15,13 @@ from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.planner import Plan
 from harness.ranking import compare_cells, friedman_study, rank_study
+from harness.registry import parse_scenario
 from harness.search.table import search_rows
 from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.tracking import TrackingUnavailable, sync
 from harness.unit import Kind
-from harness.verdict import sees_validation
+from harness.verdict import chosen_on_test, sees_validation
 
 if TYPE_CHECKING:
     from harness.work import Workbench
@@ -86,7 +87,7 @@ def _audited(plan: Plan, store: Store) -> FarmAudit | None:
 
 def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame, audited: FarmAudit | None) -> Path:
     from harness.report import ReportData, write_report
-    from harness.report.data import PLANNED
+    from harness.report.data import PLANNED, TRACES
 
     study, classes = plan.study, classes_of(plan)
     data = ReportData(
@@ -94,9 +95,12 @@ def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFra
         question=study.question,
         title_line=title_line(plan),
         sees_validation=tuple(sees_validation(study)),
+        chosen_on_test=tuple(chosen_on_test(study)),
         trials=values,
         rankings=rankings,
         epochs=of_units(store, "epochs", plan.units),
+        traces=of_units(store, "traces", plan.units).select(TRACES.names()),
+        forget_classes={name: parse_scenario(name).forget_classes for name in _scenarios(plan)},
         failures=of_units(store, "failures", plan.units),
         attacks=polars_schema("attacks").to_frame() if audited is None else audited.attacks,
         definitions=definitions(),
@@ -108,6 +112,10 @@ def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFra
     if audited is not None:
         data = replace(data, roc=audited.roc, effects=audited.effects, worlds=audited.worlds, growth=audited.growth)
     return write_report(data, Path(store.report_path(study.name)))
+
+
+def _scenarios(plan: Plan) -> set[str]:
+    return {unit.scenario.name for unit in plan.units.values() if unit.kind == Kind.UNLEARN}
 
 
 def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:

@@ -55,6 +55,9 @@ def unit(
     about: dict[str, Any] = {"seed": seed, "recipe": recipe, "dataset": dataset}
     if kind in (Kind.UNLEARN, Kind.SEARCH) or (kind == Kind.TIMING and method != "retrain"):
         needs = (unit(Kind.ORIGINAL, **about).id,)
+    if kind == Kind.RELEARN:
+        trial = Kind.RETRAIN if method == "retrain" else Kind.UNLEARN
+        needs = (unit(trial, method, scenario=scenario, **about).id, unit(Kind.ORIGINAL, **about).id)
     if kind == Kind.SHADOW_UNLEARN:
         needs = (unit(Kind.SHADOW, **about).id,)
     if kind == Kind.ORIGINAL:

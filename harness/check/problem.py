@@ -25,6 +25,7 @@ from harness.contracts import (
     METHODS,
     REFERENCE,
     RETAIN,
+    SCENARIOS,
     TEST,
     VAL,
     VARIANT,
@@ -106,6 +107,12 @@ def uneven_parts() -> Parts:
     return {**parts("random:0.1"), RETAIN: train_index[:26], FORGET: train_index[26:]}
 
 
+def scenario_for(spec: MethodSpec) -> str:
+    """Return a random scenario for a method that supports one, or else an example of what it does support."""
+    registry.load()
+    return next(SCENARIOS[name].example for name in ("random", *SCENARIOS) if spec.supports(name))
+
+
 def initial(architecture: str, seed: int = 0, name: str = "") -> nn.Module:
     """Return the untrained model of a seed, or another one that has a name."""
     registry.load()
@@ -169,22 +176,31 @@ class Poison:
         raise AssertionError("the length of an undeclared part was read")
 
 
-def view(spec: MethodSpec, run: TrainingRun, index: Parts, source: DeviceData, even: bool = True) -> View:
+def view(
+    spec: MethodSpec,
+    run: TrainingRun,
+    index: Parts,
+    source: DeviceData,
+    even: bool = True,
+    forget_classes: tuple[int, ...] = (),
+) -> View:
     """Return what the method may see; the parts that it did not declare, and test, are poison."""
     seen: dict[Part, Any] = {part: Poison() for part in (RETAIN, FORGET, VAL, TEST)}
     seen |= {part: PartSamples(source, index[part], run.generator, even) for part in spec.reads}
-    return View(spec.name, spec.reads, seen, CLASSES)
+    return View(spec.name, spec.reads, seen, CLASSES, SPEC.format, forget_classes)
 
 
 def quick(spec: MethodSpec, epochs: int = 2, batch_size: int = 24) -> dict[str, Value]:
     """Return hyperparameters for a short run: few epochs and small batches, everything else at its default.
 
-    Whatever else is counted in epochs (a second phase, say) is 1.
+    Whatever else is counted in epochs (a second phase, say) is 1; an epoch that is no pass over data has 2 rounds.
     """
     values: dict[str, Value] = {}
     for name, range_ in spec.space.items():
         if isinstance(range_.high, ShareOfTraining):
             values[name] = range_.type(epochs if name == "epochs" else 1)
+        elif name == "rounds":
+            values[name] = 2
         elif range_.type is int and range_.options:
             values[name] = batch_size
     return spec.checked(values)
@@ -199,11 +215,16 @@ def unlearn(
     model: nn.Module | None = None,
     architecture: str = "cnn_small",
     source: DeviceData | None = None,
+    forget_classes: tuple[int, ...] | None = None,
 ) -> nn.Module:
-    """Run a registered method as the harness does and return its model."""
+    """Run a registered method as the harness does and return its model.
+
+    `forget_classes` are by default those of a scenario that the method supports.
+    """
     registry.load()
     spec = METHODS[method]
-    seen = view(spec, run, index, source or data(), even=values.get(VARIANT) != REFERENCE)
+    classes = registry.parse_scenario(scenario_for(spec)).forget_classes if forget_classes is None else forget_classes
+    seen = view(spec, run, index, source or data(), values.get(VARIANT) != REFERENCE, classes)
     with seeded("work", method, run.seed):
         return spec.create(values).unlearn(model or own_copy(architecture), seen, run)
 

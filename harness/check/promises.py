@@ -12,7 +12,7 @@ from torch import nn
 
 from harness import registry
 from harness.check import problem
-from harness.contracts import METHODS, SCENARIOS, TEST, VARIANT, Range, Stopped
+from harness.contracts import METHODS, SCENARIOS, TEST, Range, Stopped
 from harness.contracts.space import Value
 from harness.engine.data import DeviceData
 from harness.engine.evaluate import evaluate
@@ -101,14 +101,15 @@ def stops(case: Case) -> None:
 def follows_the_seed(method: str) -> None:
     """Where steps are taken in random order; a method without a step may be a function of its data."""
     index = problem.uneven_parts()
-    first, second = (_run(Case(method), index, batch_size=12, seed=seed)[0] for seed in (0, 1))
+    case = Case(method, scenario=problem.scenario_for(METHODS[method]))
+    first, second = (_run(case, index, batch_size=12, seed=seed)[0] for seed in (0, 1))
     if first.steps and first.digest == second.digest:
         raise Broken("two seeds give the same weights; shuffle its batches, and draw with run.generator")
 
 
 def ignores_curves(method: str) -> None:
     """Whether somebody looks at a run must not change it."""
-    case = Case(method)
+    case = Case(method, scenario=problem.scenario_for(METHODS[method]))
 
     def look(model: nn.Module) -> dict[str, float]:
         return {"val": evaluate(model, problem.data(), torch.arange(problem.COUNT)).accuracy}
@@ -160,8 +161,9 @@ def _run(
     run = problem.new_run(case.architecture, seed, observe, stop)
     given = problem.own_copy(case.architecture).train(training)
     with problem.optimizer_steps() as rates:
-        model = problem.unlearn(case.method, run, index, _values(case, batch_size), model=given, source=source)
-    return Outcome(digest(model.state_dict()), stop.asked, run.steps, len(rates)), model
+        values, classes = _values(case, batch_size), registry.parse_scenario(case.scenario).forget_classes
+        model = problem.unlearn(case.method, run, index, values, model=given, source=source, forget_classes=classes)
+    return Outcome(digest(model.state_dict()), stop.asked, run.steps + run.steps_aside, len(rates)), model
 
 
 @cache
@@ -189,13 +191,14 @@ def _stop_after(case: Case, after: int, asked: int) -> None:
     run = problem.new_run(case.architecture, stop=stop)
     with problem.optimizer_steps() as rates:
         try:
-            values = _values(case)
-            problem.unlearn(case.method, run, problem.parts(case.scenario), values, architecture=case.architecture)
+            values, classes = _values(case), registry.parse_scenario(case.scenario).forget_classes
+            index, architecture = problem.parts(case.scenario), case.architecture
+            problem.unlearn(case.method, run, index, values, architecture=architecture, forget_classes=classes)
         except Stopped:
             pass
         else:
             raise Broken("it was told to stop and came to its end; let Stopped pass")
-    if stop.asked != after + 1 or not run.steps == len(rates) < asked:
+    if stop.asked != after + 1 or not run.steps + run.steps_aside == len(rates) < asked:
         raise Broken("it went on after it was told to stop; let Stopped pass")
 
 
@@ -235,5 +238,5 @@ def _other_values(range_: Range) -> list[Value]:
 
 
 def searched_names(method: str) -> list[str]:
-    """Return the hyperparameters of a method that must have an effect: all but the name of its variant."""
-    return [name for name in METHODS[method].space if name != VARIANT]
+    """Return the hyperparameters of a method that must have an effect: all but switches, such as its variant."""
+    return [name for name, range_ in METHODS[method].space.items() if range_.type is not str or range_.searched]

@@ -17,14 +17,17 @@ from harness.ledger import Summary
 from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
-from harness.verdict import passes_but_fails, sees_validation
+from harness.verdict import chosen_on_test, passes_but_fails, sees_validation
 from harness.views import title_line
 
 SHOWN = {
     "accuracy_test": "test acc",
+    "accuracy_test_retain": "kept classes",
+    "accuracy_test_forget": "forgotten",
     "retention_deviation": "RetDev",
     "gap_to_retrain": "gap to retrain",
     "population_mia_val": "population MIA",
+    "anamnesis": "AIN",
     "time_ratio": "time / retrain",
 }
 """Metric to column of the screen."""
@@ -158,8 +161,12 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
 
 
 def _held_out(summary: Summary) -> list[str]:
-    names = sees_validation(summary.plan.study)
-    return [f"May read the validation images, which flatters its population MIA: {', '.join(names)}."] if names else []
+    study = summary.plan.study
+    told = {
+        "May read the validation images, which flatters its population MIA": sees_validation(study),
+        "Its model was chosen by accuracy on test, which flatters all numbers": chosen_on_test(study),
+    }
+    return [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
 
 
 def _verdict(summary: Summary, store: Store) -> list[str]:

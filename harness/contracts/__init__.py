@@ -9,10 +9,10 @@ from harness.contracts import ranges
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec, architecture
 from harness.contracts.catalog import Catalog
 from harness.contracts.dataset import DATASETS, Augmentation, DataCorrupt, DatasetSpec, FilePattern, Images, dataset
-from harness.contracts.method import ANY, METHODS, REFERENCE, VARIANT, Method, MethodSpec, method
+from harness.contracts.method import ANY, METHODS, REFERENCE, VARIANT, Method, MethodSpec, family, method
 from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
 from harness.contracts.recipe import Recipe
-from harness.contracts.run import Run, Stopped
+from harness.contracts.run import BEST_TEST, LAST, Diverged, Run, Stopped
 from harness.contracts.scenario import SCENARIOS, Scenario, ScenarioSpec, scenario
 from harness.contracts.space import (
     InvalidHyperparameter,
@@ -25,13 +25,15 @@ from harness.contracts.space import (
     uniform,
     variants,
 )
-from harness.contracts.view import Batch, Samples, UndeclaredRead, View
+from harness.contracts.view import Batch, ImageFormat, Samples, UndeclaredRead, View
 
 __all__ = [
     "ANY",
     "ARCHITECTURES",
+    "BEST_TEST",
     "DATASETS",
     "FORGET",
+    "LAST",
     "METHODS",
     "REFERENCE",
     "RETAIN",
@@ -45,7 +47,9 @@ __all__ = [
     "Catalog",
     "DataCorrupt",
     "DatasetSpec",
+    "Diverged",
     "FilePattern",
+    "ImageFormat",
     "Images",
     "InvalidHyperparameter",
     "Method",
@@ -63,6 +67,7 @@ __all__ = [
     "architecture",
     "choice",
     "dataset",
+    "family",
     "fixed",
     "integer",
     "log_uniform",

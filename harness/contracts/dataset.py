@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.catalog import Catalog, first_line
 from harness.contracts.recipe import Recipe
+from harness.contracts.view import ImageFormat
 from harness.errors import HarnessError
 
 CHECKSUMS = {32: "md5", 64: "sha256"}
@@ -108,6 +109,11 @@ class DatasetSpec:
     def summary(self) -> str:
         """The first line of its docstring."""
         return first_line(self.read.__doc__)
+
+    @property
+    def format(self) -> ImageFormat:
+        """What its images are to a model."""
+        return ImageFormat(self.shape, self.mean, self.std)
 
     @property
     def digest(self) -> str:

@@ -110,6 +110,28 @@ METHODS: Catalog[MethodSpec] = Catalog("method")
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(log_uniform, uniform, integer, choice, fixed, variants)
 )
+def family(cls: type[Any]) -> type[Any]:
+    """Declare the hyperparameters that several methods share; each inherits from the class, and may add its own."""
+    frozen, _ = _frozen(cls)
+    return frozen
+
+
+def _frozen(cls: type[Any]) -> tuple[type[Any], Mapping[str, Range]]:
+    """Return a frozen dataclass with the defaults of all ranges, inherited ones included, and those ranges."""
+    own = {key: value for key, value in vars(cls).items() if isinstance(value, Range)}
+    inherited = getattr(cls, _RANGES, {})
+    for key, value in own.items():
+        setattr(cls, key, value.default)
+    setattr(cls, _RANGES, {**inherited, **own})
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls), getattr(cls, _RANGES)
+
+
+_RANGES = "__ranges__"
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(log_uniform, uniform, integer, choice, fixed, variants)
+)
 def method(
     *,
     reads: Collection[Part],
@@ -129,10 +151,7 @@ def method(
         raise TypeError("no method may read the test part")
 
     def declare(cls: type[Any]) -> type[Any]:
-        space = {key: value for key, value in vars(cls).items() if isinstance(value, Range)}
-        for key, value in space.items():
-            setattr(cls, key, value.default)
-        frozen = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        frozen, space = _frozen(cls)
         METHODS.declare(
             MethodSpec(
                 name or snake_case(cls.__name__),

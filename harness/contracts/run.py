@@ -13,9 +13,19 @@ from torch.optim.lr_scheduler import LRScheduler
 from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
 
+LAST, BEST_TEST = "last", "best_test"
+"""Which epoch's model a method returns."""
+
 
 class Stopped(Exception):
     """The harness told the run to stop; raised from `Run.check`, `Run.step` and `Run.epochs`."""
+
+
+class Diverged(Exception):
+    """A method saw that nothing can come of its run: a loss that is not finite, a generator that collapsed.
+
+    The unit's status is then `diverged`, a result with its curves and without numbers.
+    """
 
 
 class Run(Protocol):
@@ -44,9 +54,32 @@ class Run(Protocol):
         """Raise `Stopped` if the run was told to stop: for loops over batches that take no step."""
 
     def epochs(
-        self, count: int, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None = None
+        self,
+        count: int,
+        model: nn.Module,
+        optimizer: Optimizer,
+        schedule: LRScheduler | None = None,
+        select: str = LAST,
     ) -> Iterator[int]:
-        """Yield 0..count-1; after each epoch step the schedule and record the curves (not on the clock)."""
+        """Yield 0..count-1; after each epoch step the schedule and record the curves (not on the clock).
 
-    def step(self, optimizer: Optimizer, loss: Tensor, edit_gradients: Callable[[], None] | None = None) -> None:
-        """Take one optimiser step on the loss; `edit_gradients` runs between backward pass and step."""
+        With `select` "best_test" the model is at the end that of the epoch that was best on test, on the images and
+        classes that the curves show: only to reproduce results that were chosen so, and labelled as such.
+        """
+
+    def step(
+        self,
+        optimizer: Optimizer,
+        loss: Tensor,
+        edit_gradients: Callable[[], None] | None = None,
+        *,
+        aside: str = "",
+    ) -> None:
+        """Take one optimiser step on the loss; `edit_gradients` runs between backward pass and step.
+
+        Where another network than the model learns, `aside` names it ("generator"): its loss is recorded as
+        `generator_loss`, apart from the model's, and so are its steps counted.
+        """
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Note a number [] or one for each class [C]; its means over each epoch are kept beside the curves."""

@@ -20,7 +20,10 @@ class InvalidScenario(HarnessError):
 
 
 class Scenario(Protocol):
-    """A parsed scenario such as `random:0.1`; `str()` of it is its canonical text."""
+    """A parsed scenario such as `random:0.1`; `str()` of it is its canonical text.
+
+    A class may also have `each(classes) -> Iterable[str]`: the arguments that `*` stands for on a data set.
+    """
 
     @classmethod
     def parse(cls, argument: str) -> Self:

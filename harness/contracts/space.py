@@ -146,9 +146,9 @@ def choice(*options: Value, default: Value, capped: bool = False) -> Any:
     return Range(kind, default, options=options, least=1 if kind is int else -math.inf, capped=capped)
 
 
-def fixed(default: Value, *, least: float = 0.0, most: float = math.inf) -> Any:
-    """Declare a hyperparameter that a study may set but that no search draws, such as momentum."""
-    return Range(type(default), default, least=least, most=most)
+def fixed(default: Value, *, least: float = 0.0, most: float = math.inf, options: tuple[str, ...] = ()) -> Any:
+    """Declare a hyperparameter that a study may set but that no search draws, such as momentum; a text has options."""
+    return Range(type(default), default, least=least, most=most, options=options, drawn=False)
 
 
 def variants(*names: str, **ranges: Mapping[str, Range]) -> Any:

@@ -24,6 +24,17 @@ class Batch(NamedTuple):
     positions: Tensor
 
 
+class ImageFormat(NamedTuple):
+    """What a data set's images are to a model: known without any image, so that data-free methods may use it.
+
+    `shape` is (C, H, W); `mean` and `std` [C] are those that pixels in [0, 1] are normalised with.
+    """
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class Samples(Protocol):
     """The images of one part, resident on the device."""
 
@@ -50,14 +61,16 @@ class Samples(Protocol):
 class View:
     """The data of one run as one method may see it: it keeps the declared parts only.
 
-    `classes` is the number of classes; `forget_classes` the class ids that the request names (empty where the
-    forget set is not a set of classes). Reading a part that is not among `reads` raises `UndeclaredRead`.
+    `classes` is the number of classes, `images` their format; `forget_classes` are the class ids that the request
+    names (empty where the forget set is not a set of classes). Reading a part that is not among `reads` raises
+    `UndeclaredRead`.
     """
 
     method: str
     reads: frozenset[Part]
     parts: Mapping[Part, Samples]
     classes: int
+    images: ImageFormat
     forget_classes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import log_softmax
 
 from harness.engine.data import DeviceData, batch_bounds
 
@@ -92,3 +93,13 @@ def evaluate(
     if not phis:
         return Evaluation(np.empty(0), np.empty(0, dtype=bool))
     return Evaluation(torch.cat(phis).cpu().numpy(), torch.cat(hits).cpu().numpy())
+
+
+def log_probabilities(model: nn.Module, data: DeviceData, index: Tensor) -> NDArray[np.float64]:
+    """Return log_softmax [n, C] of the images at `index` [n], in eval mode, without augmentation."""
+    with evaluating(model), torch.inference_mode(), torch.autocast(data.device.type, enabled=False):
+        batches = [
+            log_softmax(model(data.batch(index[start:stop])).double(), dim=1)
+            for start, stop in batch_bounds(len(index), BATCH)
+        ]
+    return torch.cat(batches).cpu().numpy() if batches else np.empty((0, 0))

@@ -43,3 +43,11 @@ def digest(state: Mapping[str, Tensor]) -> str:
 def finite(model: nn.Module) -> bool:
     """Whether every floating-point weight and buffer is finite."""
     return all(bool(torch.isfinite(t).all()) for t in model.state_dict().values() if t.is_floating_point())
+
+
+def ruined(model: nn.Module) -> nn.Module:
+    """Return the model with every weight NaN: what is left of a run that diverged."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(torch.nan)
+    return model

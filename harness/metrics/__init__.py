@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.metrics.audited import AUDIT_METRICS, FPRS
-from harness.metrics.catalogue import MIA_PARTS, PARTS
+from harness.metrics.catalogue import MIA_PARTS, PARTS, SVC_PARTS
 from harness.metrics.definitions import (
     DEFINITIONS,
     Definition,
@@ -39,6 +39,7 @@ __all__ = [
     "ORIGINAL",
     "PARTS",
     "RETRAIN",
+    "SVC_PARTS",
     "TRIAL",
     "TRIAL_METRICS",
     "Definition",

@@ -7,6 +7,12 @@ from harness.metrics.definitions import DEEP_UNLEARN, RETRAIN_OF_SEED, define
 
 PARTS = ("retain", "forget", "val", "test")
 MIA_PARTS = ("val", "test")
+CLASS_PARTS = ("test_retain", "test_forget")
+"""Test by its classes, where whole classes are forgotten."""
+SVC_PARTS = ("forget", "test_forget")
+
+ISPF = "arXiv 2412.13790"
+GKT = "Chundawat et al. 2023, arXiv 2201.05629"
 
 _RETENTION_DEVIATION = (
     "|RR - 1| + |FR - 1| + |TR - 1|: how far retain, forget and test accuracy together are from retrain's, "
@@ -52,6 +58,45 @@ def _accuracy_and_loss() -> None:
         unit="nat",
         source=DEEP_UNLEARN,
     )
+
+
+def _by_class() -> None:
+    for part, which in (("test_retain", "to keep"), ("test_forget", "to forget")):
+        for metric, what, unit in (("accuracy", "top-1 accuracy", "fraction"), ("loss", "mean cross-entropy", "nat")):
+            define(
+                f"{metric}_{part}",
+                label=f"{'test acc' if metric == 'accuracy' else 'test loss'}, {which.removeprefix('to ')}",
+                what=f"{what} on the test images of the classes {which}, over all outputs of the model",
+                direction="closest",
+                reference=RETRAIN_OF_SEED,
+                unit=unit,
+                source=ISPF,
+            )
+
+
+def _svc_mia() -> None:
+    images = {"forget": "the forget set", "test_forget": "test images of the forgotten classes, which are no members"}
+    for part, which in images.items():
+        define(
+            f"mia_confidence_{part}",
+            label=f"M-conf ({part})",
+            what=f"share of {which} that a support-vector attacker on the probability of the label calls non-members; "
+            "it is fitted on equally many retain and test images of each class that is kept",
+            direction="closest",
+            reference=RETRAIN_OF_SEED,
+            unit="fraction",
+            source="Jia et al. 2023, arXiv 2304.04934; balanced here",
+        )
+        define(
+            f"mia_entropy_{part}",
+            label=f"M-ent ({part})",
+            what=f"share of {which} that a support-vector attacker on the entropy of the answer calls members; "
+            "it is fitted on equally many retain and test images of each class that is kept",
+            direction="closest",
+            reference=RETRAIN_OF_SEED,
+            unit="fraction",
+            source=GKT + "; balanced here",
+        )
 
 
 def _retention() -> None:
@@ -161,6 +206,59 @@ def _time() -> None:
     )
 
 
+def _relearning() -> None:
+    define(
+        "relearn_steps",
+        label="relearn steps",
+        what="optimiser steps until the model knows again what it was made to forget: 95 % of the original's accuracy "
+        "on the validation images of the forgotten classes (on the forget set itself where no classes are forgotten, "
+        "which is not standard). Adam at 1e-3 on all training images, forget included, in batches of 256; asked after "
+        "every step up to 50, then after every fifth; unknown where 10 epochs (at least 500 steps) do not suffice; 0 "
+        "for original",
+        direction="closest",
+        reference=RETRAIN_OF_SEED,
+        unit="steps",
+        source=GKT,
+    )
+    define(
+        "anamnesis",
+        label="AIN",
+        what="Anamnesis Index: relearn_steps divided by retrain's, same cell and seed and the same order of batches. "
+        "Below 1 the model has kept something of what it should have forgotten; far above 1 is not better. Unknown "
+        "where one of the two is, or retrain's is 0; per seed, then averaged",
+        direction="closest",
+        reference="1: learns it as one that never saw it",
+        unit="ratio",
+        source=GKT,
+        reference_value=1.0,
+    )
+
+
+def _distillation() -> None:
+    define(
+        "distill_steps",
+        label="steps to 90 %",
+        what="optimiser steps until the end of the first epoch at which the accuracy on retain images (at most 512, "
+        "as the curves show it) is 90 % of retrain's final accuracy on retain; unknown where it never is",
+        direction="lower",
+        reference="0: there from the start",
+        unit="steps",
+        source="this harness",
+        reference_value=0.0,
+    )
+    define(
+        "distill_auc",
+        label="accuracy on the way",
+        what="area under the accuracy on retain images (at most 512) over optimiser steps, by the trapezoidal rule, "
+        "divided by all steps",
+        direction="higher",
+        reference="1: right from the first step on",
+        unit="fraction",
+        source="this harness",
+        reference_value=1.0,
+    )
+
+
 def _ranking() -> None:
     define(
         "overall",
@@ -174,8 +272,12 @@ def _ranking() -> None:
 
 
 _accuracy_and_loss()
+_by_class()
+_svc_mia()
 _retention()
 _privacy()
 _time()
+_relearning()
+_distillation()
 _ranking()
 define_audit()

@@ -1,4 +1,4 @@
-"""From stored base metrics to those of a trial: ratios, retention deviation, indiscernibility, run time.
+"""From stored base metrics to those of a trial: ratios, retention deviation, indiscernibility, run time, relearning.
 
 Formulas: Cadet et al. 2024, arXiv 2410.01276. All are per trial, against the retrain of the same seed.
 """
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from harness.errors import HarnessError
-from harness.metrics.catalogue import MIA_PARTS, PARTS
+from harness.metrics.catalogue import CLASS_PARTS, MIA_PARTS, PARTS, SVC_PARTS
+from harness.metrics.curves import GOAL, areas, first_steps, retain_curves
 
 CELL = ("dataset", "scenario", "architecture")
 TRIAL = (*CELL, "method", "config", "seed")
@@ -27,8 +28,11 @@ TRIAL_METRICS = (
     *("retention_deviation", "gap_to_retrain"),
     *(f"indiscernibility_{part}" for part in MIA_PARTS),
     *("seconds", "time_ratio", "run_time_efficiency"),
+    *("relearn_steps", "anamnesis", "distill_steps", "distill_auc"),
+    *(f"{metric}_{part}" for metric in ("accuracy", "loss") for part in CLASS_PARTS),
+    *(f"{metric}_{part}" for metric in ("mia_confidence", "mia_entropy") for part in SVC_PARTS),
 )
-"""All that `derive` gives for a trial."""
+"""All that `derive` gives for a trial; the last eight only where some trial has them."""
 
 RETRAIN = "retrain"
 ORIGINAL = "original"
@@ -45,16 +49,18 @@ class RepeatedRows(HarnessError):
     """Two units, or two rows of one unit, that claim to be the same trial or reference."""
 
 
-def derive(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+def derive(units: pl.DataFrame, metrics: pl.DataFrame, epochs: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return every metric of every trial (units of kind `retrain` and `unlearn`) as a long frame.
 
-    `units` and `metrics` are those tables of one study: one row per unit, one row per unit x part x metric.
+    `units` and `metrics` are those tables of one study: one row per unit, one row per unit x part x metric. `epochs`
+    (unit, epoch, steps, retain) is only needed for `distill_steps` and `distill_auc`, which else are not measured.
 
     Columns: dataset, scenario, architecture, method, config, seed, status, metric, value, flag. Each trial
     has a row for each metric. `value` is null when it is unknown, and then `flag` says why. Stored metrics
     are named `<metric>_<part>` (`accuracy_test`), or `<metric>` for the part `all`. Rows of kind `retrain`
     have the method `retrain`. Times come from units of kind `timing` only; `seconds` of method `original`
-    is 0, it runs nothing.
+    is 0, it runs nothing. In the same way `relearn_steps` come from units of kind `relearn` only, and are 0 for
+    `original`.
 
     Raises RepeatedRows if a trial or a stored value occurs twice, for instance because the units of two
     studies were passed.
@@ -67,7 +73,9 @@ def derive(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
     seconds = _seconds(trials, _timings(units, metrics))
     time_ratio = _against_retrain(_on_one_device(seconds), "time_ratio")
     gaps = [_retention_deviation(ratios), _gap_to_retrain(base)]
-    tables = [base, ratios, *gaps, _indiscernibility(base), seconds, time_ratio]
+    relearned = _relearn_steps(trials, _relearned(units, metrics))
+    again = [relearned, _against_retrain(relearned, "anamnesis"), *_distilled(base, retain_curves(epochs))]
+    tables = [base, ratios, *gaps, _indiscernibility(base), *again, seconds, time_ratio]
     rows = pl.concat([table.select(COLUMNS) for table in (*tables, _run_time_efficiency(time_ratio))])
     return rows.sort(*TRIAL, "metric")
 
@@ -220,3 +228,53 @@ def _run_time_efficiency(time_ratio: pl.DataFrame) -> pl.DataFrame:
         metric=pl.lit("run_time_efficiency"), flag=pl.coalesce("flag", no_time), value=1 / pl.col("value")
     )
     return _cleared(rows)
+
+
+def _relearned(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+    """Return what each relearning found, by its trial: steps (`value`), the `target`, and at `most` how many steps."""
+    relearning = units.filter(pl.col("kind") == "relearn").select("unit", *TRIAL, relearn_status="status")
+    _refuse_repeats(relearning, TRIAL)
+    stored = _stored(relearning, metrics)
+    names = {"relearn_steps": "value", "relearn_target": "target", "relearn_steps_most": "most"}
+    for metric, name in names.items():
+        own = _only(stored, metric).select("unit", pl.col("value").alias(name))
+        relearning = relearning.join(own, on="unit", how="left")
+    return relearning.drop("unit")
+
+
+def _relearn_steps(trials: pl.DataFrame, relearned: pl.DataFrame) -> pl.DataFrame:
+    # An original has lost nothing: it needs no step wherever its target, which is retrain's too, is known.
+    targets = relearned.filter(pl.col("method") == RETRAIN).select(*_RETRAIN_OF_SEED, "relearn_status", "target")
+    is_original = pl.col("method") == ORIGINAL
+    originals = trials.filter(is_original).join(targets, on=_RETRAIN_OF_SEED, how="left")
+    others = trials.filter(~is_original).join(relearned, on=TRIAL, how="left")
+    rows = pl.concat([others, originals.with_columns(value=pl.lit(0.0))], how="diagonal")
+    status = pl.col("relearn_status")
+    reason = (
+        pl.when(status.is_null())
+        .then(pl.lit(NOT_MEASURED))
+        .when(~is_original & (status != "done"))
+        .then(pl.lit("relearning ") + status)
+        .when(pl.col("target").is_null())
+        .then(pl.lit(NOT_COMPUTABLE))
+        .when(pl.col("value").is_null())
+        .then(pl.format("not relearned within {} steps", pl.col("most").cast(pl.Int64)))
+    )
+    return _flagged(rows.with_columns(metric=pl.lit("relearn_steps")), reason)
+
+
+def _distilled(base: pl.DataFrame, curves: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return steps to `GOAL` of retrain's accuracy on retain, and the area under that accuracy over the steps."""
+    joined, unknown = _beside_retrain(_only(base, "accuracy_retain"))
+    reached = first_steps(curves, joined.select("unit", wanted=GOAL * pl.col("retrain")))
+    rows = joined.join(reached, on="unit", how="left").join(areas(curves), on="unit", how="left")
+    has_curve = pl.col("unit").is_in(curves["unit"].unique().implode())
+    no_result = pl.when(pl.col("status") != "done").then("flag")
+    no_curve = pl.when(~has_curve).then(pl.lit(NOT_MEASURED))
+    never = pl.when(pl.col("reached").is_null()).then(pl.lit(f"never at {100 * GOAL:g} % of retrain's accuracy_retain"))
+    at_once = pl.when(pl.col("area").is_null()).then(pl.lit("takes no step"))
+    steps = rows.with_columns(
+        metric=pl.lit("distill_steps"), flag=pl.coalesce(no_result, no_curve, unknown, never), value="reached"
+    )
+    area = rows.with_columns(metric=pl.lit("distill_auc"), flag=pl.coalesce(no_result, no_curve, at_once), value="area")
+    return [_cleared(steps), _cleared(area)]

@@ -18,6 +18,10 @@ PRIVACY = ("indiscernibility_val", "indiscernibility_test")
 
 BESIDE = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ratio")
 """Metrics that are ranked by themselves and do not enter the overall rank."""
+BY_CLASS = ("accuracy_test_retain", "accuracy_test_forget")
+"""The same, where whole classes are forgotten."""
+ON_REQUEST = ("anamnesis",)
+"""The same, where a study asks for it."""
 
 
 def rank_study(
@@ -29,7 +33,9 @@ def rank_study(
     `headline_metrics`.
     """
     metrics = headline_metrics(values)
-    return rank(values, study=study, metrics=metrics, also=BESIDE, usable=usable(values, classes), groups=groups)
+    return rank(
+        values, study=study, metrics=metrics, also=beside(values), usable=usable(values, classes), groups=groups
+    )
 
 
 def compare_cells(
@@ -41,7 +47,7 @@ def compare_cells(
 
 def friedman_study(values: pl.DataFrame, *, classes: Mapping[str, float]) -> list[Friedman]:
     """Return Friedman's test of every metric that `rank_study` ranks by, but for `overall`: that has no seeds."""
-    metrics = (*headline_metrics(values), *BESIDE)
+    metrics = (*headline_metrics(values), *beside(values))
     return friedman_tests(values, metrics, usable(values, classes))
 
 
@@ -50,10 +56,20 @@ def headline_metrics(values: pl.DataFrame) -> tuple[str, ...]:
 
     If no finished trial had its population MIA measured on val it is that on test; if on neither, accuracy is alone.
     """
-    done = values.filter(pl.col("status") == "done")
-    measured = set(done.filter(pl.col("flag").is_null() | (pl.col("flag") != NOT_MEASURED))["metric"])
-    privacy = next((metric for metric in PRIVACY if metric in measured or done.is_empty()), None)
+    measured, none_done = _measured(values), values.filter(pl.col("status") == "done").is_empty()
+    privacy = next((metric for metric in PRIVACY if metric in measured or none_done), None)
     return (accuracy_metric(values), privacy) if privacy else (accuracy_metric(values),)
+
+
+def beside(values: pl.DataFrame) -> tuple[str, ...]:
+    """Return the metrics that are ranked by themselves: `BESIDE`, and of `BY_CLASS` and `ON_REQUEST` the measured."""
+    measured = _measured(values)
+    return (*BESIDE, *(metric for metric in (*BY_CLASS, *ON_REQUEST) if metric in measured))
+
+
+def _measured(values: pl.DataFrame) -> set[str]:
+    done = values.filter(pl.col("status") == "done")
+    return set(done.filter(pl.col("flag").is_null() | (pl.col("flag") != NOT_MEASURED))["metric"])
 
 
 def accuracy_metric(values: pl.DataFrame) -> str:

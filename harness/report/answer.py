@@ -224,3 +224,9 @@ def validation_note(seeing: Sequence[Entry]) -> Markup:
     """Return the warning about methods that may read the validation part."""
     text = "{} may read the validation images: what is measured on them, the population MIA too, flatters."
     return Markup(text).format(names(seeing))
+
+
+def test_note(chosen: Sequence[Entry]) -> Markup:
+    """Return the warning about methods whose model was chosen on test."""
+    text = "the model of {} was chosen by its accuracy on test: all its numbers flatter, and none is a fair comparison."
+    return Markup(text).format(names(chosen))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,10 @@ from harness.ranking import CELLS_SCHEMA, Friedman
 Cell = tuple[str, str, str]
 
 PLACE = ("dataset", "architecture")
+TRACES = pl.Schema(
+    dict.fromkeys(("unit", *CELL, "method", "config", "name"), pl.String)
+    | {"seed": pl.Int64, "epoch": pl.Int32, "values": pl.List(pl.Float32)}
+)
 PLANNED = pl.Schema(dict.fromkeys(("unit", "kind", *CELL, "method", "config"), pl.String) | {"seed": pl.Int64})
 
 
@@ -41,7 +45,8 @@ class ReportData:
     not known.
 
     Any frame may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
-    `sees_validation` names the methods that may read the validation part.
+    `sees_validation` names the methods that may read the validation part, `chosen_on_test` those whose model was
+    chosen by its accuracy on test; `forget_classes` are the classes that each scenario forgets.
     """
 
     study: str
@@ -62,6 +67,9 @@ class ReportData:
     friedman: tuple[Friedman, ...] = ()
     planned: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=PLANNED))
     sees_validation: tuple[str, ...] = ()
+    chosen_on_test: tuple[str, ...] = ()
+    traces: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TRACES))
+    forget_classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def finite(frame: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from harness.report.growth import GUESSING
 from harness.report.numbers import bracket, decimals, fixed
 from harness.report.roc import readable
 from harness.report.roster import Entry, printable
+from harness.report.synthesis import KEPT, SEEN, means
 from harness.report.values import metric_columns
 from harness.report.words import word_column
 
@@ -93,14 +94,26 @@ def single_table(context: Context, found: Mapping[str, Estimates], dots: pl.Data
 def curve_table(context: Context, epochs: pl.DataFrame) -> Table:
     """Return the mean accuracies by epoch, over the seeds."""
     rows = epochs.filter(pl.col("kind").is_in(["unlearn", "retrain"]))
-    means = rows.group_by("method", "config", "epoch").agg(pl.col(PARTS).mean()).sort("method", "config", "epoch")
-    last = pl.col("epoch").max().over("method", "config")
-    every = (last / (MOST_EPOCHS - 1)).ceil().clip(1).cast(pl.Int32)
-    kept = means.filter((pl.col("epoch") % every == 0) | (pl.col("epoch") == last))
-    left_out = f", {MOST_EPOCHS} epochs of each method at most" if kept.height < means.height else ""
+    averages = rows.group_by("method", "config", "epoch").agg(pl.col(PARTS).mean()).sort("method", "config", "epoch")
+    kept = _thinned(averages)
+    left_out = f", {MOST_EPOCHS} epochs of each method at most" if kept.height < averages.height else ""
     heads = [word_column(part, "accuracy by epoch") for part in PARTS]
     numbers = [Number(part, head) for part, head in zip(PARTS, heads, strict=True)]
     return frame_table(context, f"Accuracies, means over seeds{left_out}", kept, ["epoch"], numbers)
+
+
+def synthesis_table(context: Context, traces: pl.DataFrame) -> Table:
+    """Return by epoch what the generated images showed and how many were kept, means over the seeds."""
+    rows = _thinned(means(traces))
+    numbers = [Number(KEPT, word_column("kept", "kept")), Number(SEEN, word_column("forgotten", "forgotten"))]
+    return frame_table(context, "Generated images, means over seeds", rows, ["epoch"], numbers)
+
+
+def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return at most `MOST_EPOCHS` epochs of each method: the first, the last, and some between."""
+    last = pl.col("epoch").max().over("method", "config")
+    every = (last / (MOST_EPOCHS - 1)).ceil().clip(1).cast(pl.Int32)
+    return rows.filter((pl.col("epoch") % every == 0) | (pl.col("epoch") == last))
 
 
 def auc_table(context: Context, rows: pl.DataFrame, metric: str) -> Table:

@@ -18,6 +18,7 @@ HEADLINE = (
     "population_mia_val",
     "accuracy_forget",
     "accuracy_test",
+    "anamnesis",
     "time_ratio",
 )
 """What a reader wants to see of every method; whatever else has a definition follows in a second table."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 from markupsafe import Markup
 
-from harness.report.answer import Answer, Note, answer, audit_note, validation_note
+from harness.report.answer import Answer, Note, answer, audit_note, test_note, validation_note
 from harness.report.audit import HEADLINE, audit_panels, headline_estimates, headline_meanings, strongest, verdicts
 from harness.report.audit_table import audit_table
 from harness.report.blocks import Behind, Picture, Section, Text, slug
@@ -39,7 +39,7 @@ from harness.report.roc import roc_panels
 from harness.report.roster import printable
 from harness.report.statements import of_attacks, of_ranks, of_signals, of_values
 from harness.report.values import rank_tables, ranking_table
-from harness.report.views import CURVES, View
+from harness.report.views import CURVES, SYNTHESIS, View
 from harness.report.words import links
 from harness.report.worlds import world_panels
 
@@ -84,6 +84,8 @@ def make_answer(context: Context, whole: View) -> Answer:
     found = answer(context.data.rankings, context.roster, whole.found, context.meanings, audited)
     seeing = [entry for entry in context.roster if entry.method in context.data.sees_validation]
     warned = [Note("Careful", validation_note(seeing))] if seeing else []
+    chosen = [entry for entry in context.roster if entry.method in context.data.chosen_on_test]
+    warned += [Note("Careful", test_note(chosen))] if chosen else []
     whole_plan = _coverage(context)
     told = [] if whole_plan is None else [Note("Coverage", coverage_note(whole_plan, context.roster))]
     so_far = SO_FAR if whole_plan is not None and not whole_plan.final else ""
@@ -118,7 +120,8 @@ def _trials(context: Context, whole: View) -> Iterator[Section]:
         yield only.curves()
         return
     views = [_of_cell(context, cell, number) for number, cell in enumerate(context.cells, 1)]
-    yield Section("Cell by cell", "cells", [SEEDS, CURVES], (), [_cell(view) for view in views])
+    synthesis = [] if context.data.traces.is_empty() else [SYNTHESIS]
+    yield Section("Cell by cell", "cells", [SEEDS, CURVES, *synthesis], (), [_cell(view) for view in views])
 
 
 def _ranking(context: Context, whole: View) -> Section:

@@ -17,16 +17,20 @@ CAVEAT = (
 
 _ACCURACY = "metric = 'accuracy' and part in ('retain', 'forget', 'test')"
 _TIMED = "kind = 'timing' and metric = 'seconds'"
+_RELEARNED = "kind = 'relearn'"
+_OF_OTHER_KINDS = (_TIMED, _RELEARNED)
 _BASE = {
     "retention_deviation": _ACCURACY,
     "gap_to_retrain": _ACCURACY,
     "time_ratio": _TIMED,
     "run_time_efficiency": _TIMED,
     "seconds": _TIMED,
+    "relearn_steps": _RELEARNED,
+    "anamnesis": _RELEARNED,
 }
 """What the derived metrics are computed from, see `harness.metrics.derive`."""
 
-_PARTS = ("retain", "forget", "val", "test")
+_PARTS = ("test_retain", "test_forget", "retain", "forget", "val", "test")
 
 
 def of_ranks(study: str, metrics: Sequence[str]) -> str:
@@ -40,9 +44,9 @@ def of_ranks(study: str, metrics: Sequence[str]) -> str:
 def of_values(study: str, trials: pl.DataFrame, metrics: Iterable[str]) -> str:
     """Return the command for what was measured of trials: all that the given metrics are computed from."""
     bases = list(dict.fromkeys(_base(metric) for metric in metrics))
-    untimed = [base for base in bases if base != _TIMED]
-    measured = [f"kind in ('retrain', 'unlearn') and ({' or '.join(untimed)})"] if untimed else []
-    wanted = " or ".join([*measured, *([_TIMED] if _TIMED in bases else [])])
+    of_trials = [base for base in bases if base not in _OF_OTHER_KINDS]
+    measured = [f"kind in ('retrain', 'unlearn') and ({' or '.join(of_trials)})"] if of_trials else []
+    wanted = " or ".join([*measured, *(base for base in _OF_OTHER_KINDS if base in bases)])
     columns = ", ".join(("unit", *CELL, "method", "config", "seed", "kind", "part", "metric", "value"))
     return _command(f"select {columns} from metrics where {_trials(study, trials)} and ({wanted})")
 
@@ -51,6 +55,12 @@ def of_epochs(study: str, trials: pl.DataFrame) -> str:
     """Return the command for the accuracies by epoch of trials."""
     columns = "unit, method, config, seed, epoch, forget, retain, test"
     return _command(f"select {columns} from epochs where {_trials(study, trials)} and kind in ('retrain', 'unlearn')")
+
+
+def of_traces(study: str, trials: pl.DataFrame) -> str:
+    """Return the command for what methods noted of each epoch."""
+    columns = 'unit, method, config, seed, epoch, name, "values"'
+    return _command(f"select {columns} from traces where {_trials(study, trials)} and kind = 'unlearn'")
 
 
 def of_attacks(study: str, metric: str, levels: Iterable[str]) -> str:
@@ -88,9 +98,10 @@ def _base(metric: str) -> str:
         return _ACCURACY
     if metric in _BASE:
         return _BASE[metric]
-    name, _, part = metric.replace("indiscernibility", "population_mia").rpartition("_")
-    if part in _PARTS:
-        return f"metric = {_text(name)} and part = {_text(part)}"
+    stored = metric.replace("indiscernibility", "population_mia")
+    for part in _PARTS:
+        if stored.endswith(f"_{part}"):
+            return f"metric = {_text(stored.removesuffix(f'_{part}'))} and part = {_text(part)}"
     return f"metric = {_text(metric)}"
 
 

@@ -9,16 +9,17 @@ import polars as pl
 
 from harness.metrics import CELL, ORIGINAL
 from harness.ranking import OVERALL
-from harness.report.blocks import Behind, Section, Table
+from harness.report.blocks import Behind, Picture, Section, Table
 from harness.report.cells import cell_metrics, cell_table
 from harness.report.context import Context
 from harness.report.curves import curve_panels, has_curves
 from harness.report.data import Cell, in_cell
-from harness.report.drawn import curve_table, defined, single_table
+from harness.report.drawn import curve_table, defined, single_table, synthesis_table
 from harness.report.forest import LEFT, RIGHT, estimates, forest_panel
 from harness.report.numbers import several
-from harness.report.statements import of_epochs, of_values
+from harness.report.statements import of_epochs, of_traces, of_values
 from harness.report.summary import dots, prefer, single, summarise
+from harness.report.synthesis import synthesis_panels, traced
 from harness.report.tradeoff import AXES, TIME, can_draw, out_of_sight, tradeoff_panel
 from harness.report.values import Found, value_table
 from harness.report.words import links
@@ -32,6 +33,12 @@ CURVES = (
     "Each thin line is one seed, the thick one their mean. Forget is in the method's colour, retain in the "
     "text's, test in grey; dashed lines are the levels at which retrain ended, measured on the same images. "
     "The scale is stretched towards 1 (square root of the error)."
+)
+SYNTHESIS = (
+    "What data-free methods generate: the original's mean probability of the classes to forget before any filter (the "
+    "method's colour), and the share of images that the filter lets through (grey). Over-filtering is a coloured line "
+    "that stays up while the grey one falls. Below: the share of the original's answers by class, over all epochs; "
+    "classes to forget are coloured."
 )
 LINE = "The dashed line is retrain, the band its interval."
 EDGE = f"Methods that failed do not stretch the scale: {LEFT} and {RIGHT} mark those beyond it."
@@ -129,7 +136,20 @@ class View:
             sentences.append(f"No curve was recorded for {', '.join(absent)}.")
         rows = of_epochs(context.data.study, self.trials)
         behind = Behind([curve_table(context, epochs)], links("accuracy by epoch"), rows)
-        return Section(title, anchor, (), [context.picture(panels, " ".join(sentences), behind, "small")])
+        drawn = [context.picture(panels, " ".join(sentences), behind, "small"), *self._synthesis()]
+        return Section(title, anchor, (), drawn)
+
+    def _synthesis(self) -> list[Picture]:
+        """What data-free methods generate, if there are any."""
+        context, cell = self.context, self.cell
+        assert cell is not None
+        traces = in_cell(context.data.traces, cell)
+        found = traced(traces, context.roster, context.data.forget_classes.get(cell[1], ()))
+        if not found:
+            return []
+        rows = of_traces(context.data.study, self.trials)
+        behind = Behind([synthesis_table(context, traces)], links("kept", "forgotten"), rows)
+        return [context.picture(synthesis_panels(found), "" if self.prefix else SYNTHESIS, behind, "small")]
 
     def _behind(self, tables: list[Table], metrics: list[str]) -> Behind:
         context = self.context

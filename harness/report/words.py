@@ -21,6 +21,9 @@ WORDS = {
     "original": "trained on everything, before any unlearning",
     "accuracy by epoch": "share of the images of a part (forget, retain, test) that the model labels right after so "
     "many epochs of unlearning; 0 is before the first",
+    "kept": "share of the generated images that a filter let through to the student",
+    "forgotten": "probability that the original gives to the classes to forget, mean over the generated images before "
+    "any filter: near 0 the generator has learned to leave these classes alone",
     "mean rank": "mean of a method's ranks over the cells or seeds of Friedman's test, 1 is best; methods whose mean "
     "ranks are further apart than the critical difference (CD, Nemenyi 1963) differ at 5 %",
     "guessing": "value that an attack reaches that knows nothing",

@@ -37,8 +37,8 @@ class Backlog:
     A need that is not among the units is met. A unit whose need failed stays here: it is still to be run. What a search
     determines waits for its trials, and `resolve` fills in its hyperparameters when it is taken.
     They go by data set and architecture, since both stay warm in a worker.
-    Among those, units that others need come first, and the rest in the order of the plan, which keeps those
-    of one need together.
+    Among those, originals and what searches wait for come first, and the rest in the order of the plan: it keeps those
+    of one original together, and relearning behind its trial, whose weights then need not stay for long.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Backlog:
             cells.setdefault(_cell(unit), len(cells))
 
         def key(unit: Unit) -> tuple[int, bool]:
-            return cells[_cell(unit)], not (unit.id in self._dependants or self._gates.held_by(unit.id))
+            return cells[_cell(unit)], not (unit.kind.from_scratch or self._gates.held_by(unit.id))
 
         return {unit.id: rank for rank, unit in enumerate(sorted(units, key=key))}
 

@@ -10,7 +10,7 @@ from harness.contracts import FORGET, RETAIN, Run, View, method, ranges, uniform
 
 
 # reads: the parts that it may see, of RETAIN, FORGET and VAL; whatever else it asks for raises.
-# scenarios: those that it supports, such as {"class"}; leave the word away if any forget set will do.
+# scenarios: those that it supports, such as {"class", "classes"}; leave the word away if any forget set will do.
 # version: raise it when its results change: all that it ever computed is then computed again.
 @method(reads={RETAIN, FORGET}, version=1, source="the paper that says how")
 class MyMethod:

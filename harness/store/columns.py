@@ -47,7 +47,9 @@ _STUDY = Column("study", _text, "name of the study")
 _SEED = Column("seed", _int, "seed of split, training and unlearning")
 _IDENTITY = (
     Column("unit", _text, "id of the unit, a hash of all that its result depends on"),
-    Column("kind", _text, "original, retrain, search, unlearn, timing, shadow, shadow_retrain or shadow_unlearn"),
+    Column(
+        "kind", _text, "original, retrain, search, unlearn, relearn, timing, shadow, shadow_retrain, shadow_unlearn"
+    ),
     *_CELL,
     _SEED,
     Column("attempt", _small, "1 for the first; the newest is the one that is read"),
@@ -84,8 +86,12 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         ),
         "metrics": _of_units(
             "one stored number of one unit",
-            Column("part", _text, "retain, forget, val, test, train, or all"),
-            Column("metric", _text, "accuracy, loss, population_mia, seconds"),
+            Column(
+                "part", _text, "retain, forget, val, test, train, or all; test_retain, test_forget: test by its classes"
+            ),
+            Column(
+                "metric", _text, "accuracy, loss, population_mia, mia_confidence, mia_entropy, seconds, relearn_steps"
+            ),
             Column("value", _float, "null where it cannot be computed; unit as `harness ls metrics --json` says"),
         ),
         "epochs": _of_units(
@@ -94,6 +100,15 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             Column("loss", _float, "mean training loss of the epoch", "nat"),
             Column("learning_rate", _float, "of its last step"),
             *(Column(part, _float, f"accuracy on {part}", FRACTION) for part in ("retain", "forget", "val", "test")),
+            Column("steps", _int, "optimiser steps until its end", "steps"),
+            Column("test_retain", _float, "accuracy on the test images of classes to keep", FRACTION),
+            Column("test_forget", _float, "accuracy on the test images of classes to forget", FRACTION),
+        ),
+        "traces": _of_units(
+            "what a method noted of one epoch",
+            Column("epoch", _small, "as in epochs", "epochs"),
+            Column("name", _text, "of what was noted, such as kept: the share of images that a filter let through"),
+            Column("values", pa.list_(pa.float32()), "means over the epoch: one number, or one for each class"),
         ),
         "signals": _of_units(
             "what one shadow or unlearned model says of one audit pool",
@@ -149,7 +164,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         ),
         "failures": _of_units(
             "one failed attempt",
-            Column("phase", _text, "start, load, train, unlearn, evaluate or attack"),
+            Column("phase", _text, "start, load, train, unlearn, relearn, evaluate or attack"),
             Column("exception", _text, "its class"),
             Column("message", _text, "what it says"),
             Column("traceback", _text, "where it was raised"),

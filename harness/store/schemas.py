@@ -25,6 +25,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "hyperparameters": ("unit", "name"),
         "metrics": ("unit", "part", "metric"),
         "epochs": ("unit", "epoch"),
+        "traces": ("unit", "epoch", "name"),
         "signals": ("unit", "pool", "query"),
         "pools": ("dataset", "farm", "pool", "index"),
         "attacks": (
@@ -41,7 +42,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 # Folders below a table, outermost first. A table that is not named here has its parts in one folder.
 PARTITIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    dict.fromkeys(("hyperparameters", "metrics", "epochs", "signals"), ("dataset", "architecture", "method"))
+    dict.fromkeys(("hyperparameters", "metrics", "epochs", "traces", "signals"), ("dataset", "architecture", "method"))
 )
 
 # Tables that can be rewritten piece by piece, and the columns whose values name a piece.

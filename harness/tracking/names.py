@@ -6,6 +6,8 @@
 | `gap` | distance to retrain | `gap/retention_deviation`, `gap/to_retrain`, `gap/forget_retention` |
 | `mia` | membership inference | `mia/population_val`, `mia/ulira_o_auc`, `mia/canary/ulira_o_auc_l1` |
 | `audit` | what else the farm tells | `audit/eps_cp_o`, `audit/canary/klom_r` |
+| `relearn` | learning the forgotten again | `relearn/anamnesis`, `relearn/steps` |
+| `distill` | how fast retrain is reached | `distill/steps`, `distill/auc` |
 | `cost` | time | `cost/seconds`, `cost/time_ratio` |
 | `rank` | ranks in the whole study | `rank/overall`, `rank/retention_deviation`; `rank/mean` is the mean rank |
 | `other` | a metric that nobody has given a group | `other/<metric>` |
@@ -21,7 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.metrics import PARTS
+from harness.metrics import PARTS, SVC_PARTS
 
 Row = Mapping[str, Any]
 
@@ -34,7 +36,10 @@ NAMES = {
     "gap_to_retrain": "gap/to_retrain",
     "gap_in_retrain_sd": "gap/in_retrain_sd",
     **{f"population_mia_{part}": f"mia/population_{part}" for part in PARTS},
+    **{f"mia_{kind}_{part}": f"mia/{kind}_{part}" for kind in ("confidence", "entropy") for part in SVC_PARTS},
     **{f"indiscernibility_{part}": f"mia/indiscernibility_{part}" for part in PARTS},
+    **{"anamnesis": "relearn/anamnesis", "relearn_steps": "relearn/steps"},
+    **{"distill_steps": "distill/steps", "distill_auc": "distill/auc"},
     **{metric: f"cost/{metric}" for metric in ("seconds", "time_ratio", "run_time_efficiency")},
     "overall": "rank/mean",
 }

@@ -19,6 +19,7 @@ HEADLINE = (
     "gap_to_retrain",
     "indiscernibility_val",
     "accuracy_test",
+    "anamnesis",
     "time_ratio",
 )
 BETTER = {"lower": "lower is better", "higher": "higher is better", "closest": "best at the reference"}

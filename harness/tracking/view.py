@@ -20,7 +20,7 @@ COLUMNS = (
         metric_name,
         (
             *("retention_deviation", "gap_to_retrain", "indiscernibility_val", "population_mia_val"),
-            *("accuracy_test", "accuracy_forget", "time_ratio"),
+            *("accuracy_test", "accuracy_forget", "anamnesis", "time_ratio"),
         ),
     ),
 )

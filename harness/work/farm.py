@@ -62,7 +62,7 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
         VAL: audited.val,
     }
     on_device = {part: _index(positions, bench) for part, positions in parts.items()}
-    view = view_of(unit, audited.data, on_device, run, bench.dataset(unit.dataset).spec.classes)
+    view = view_of(unit, audited.data, on_device, run)
     model = starting_model(unit, bench)
     method = registry.find(METHODS, unit.method.name).create(unit.hyperparameters)
     phase("unlearn")

@@ -75,7 +75,13 @@ def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
             attempt.columns
             | {"epoch": record.epoch, "loss": _number(record.loss), "learning_rate": record.learning_rate}
             | record.measured
+            | {"steps": record.steps}
             for record in outcome.curves
+        ],
+        "traces": [
+            attempt.columns | {"epoch": record.epoch, "name": name, "values": values.reshape(-1).numpy()}
+            for record in outcome.curves
+            for name, values in record.recorded.items()
         ],
     }
     if outcome.signals:
@@ -148,11 +154,15 @@ def _metrics(attempt: Attempt, outcome: Outcome) -> Iterator[Row]:
 
     if attempt.unit.kind == Kind.TIMING:
         yield row("all", "seconds", outcome.seconds)
+    for metric, number in outcome.numbers.items():
+        yield row("all", metric, number)
     for part, evaluation in outcome.evaluations.items():
         yield row(part, "accuracy", evaluation.accuracy)
         yield row(part, "loss", evaluation.loss)
     for part, value in outcome.population_mia.items():
         yield row(part, "population_mia", value)
+    for (part, metric), value in outcome.efficacies.items():
+        yield row(part, metric, value)
 
 
 def _signal(attempt: Attempt, pool: str, query: Query, signal: Signal) -> Row:

@@ -11,6 +11,7 @@ from harness.unit import KeepModels, Kind, Unit, keeps_model
 from harness.work.bench import Workbench
 from harness.work.farm import run_on_shadow, train_shadow
 from harness.work.kinds import Outcome, run_method, train_original
+from harness.work.relearn import relearn_trial
 from harness.work.rows import Attempt, failure_rows, result_rows
 from harness.work.warm import warm_up
 
@@ -69,12 +70,14 @@ def _outcome(attempt: Attempt) -> Outcome:
         return train_shadow(unit, attempt.bench, attempt.enter)
     if unit.kind.of_farm:
         return run_on_shadow(unit, attempt.bench, attempt.enter)
+    if unit.kind == Kind.RELEARN:
+        return relearn_trial(unit, attempt.bench, attempt.enter)
     return run_method(unit, attempt.bench, attempt.enter)
 
 
 def _keep(attempt: Attempt, outcome: Outcome, keep_models: KeepModels) -> str | None:
     """Save the weights before the commit, so that what is committed can always be started from."""
     unit = attempt.unit
-    if not (unit.kind.from_scratch or keeps_model(unit, keep_models)):
+    if not (unit.is_start or keeps_model(unit, keep_models)):
         return None
     return attempt.bench.store.save_model(attempt.unit.id, outcome.model.state_dict())

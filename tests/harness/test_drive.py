@@ -102,10 +102,11 @@ def test_every_kind_of_unit_leaves_its_metrics(tiny: Path, finished: Path) -> No
         return {(part, metric) for part in parts for metric in ("accuracy", "loss")}
 
     trial = measured("retain", "forget", "val", "test") | {("val", "population_mia"), ("test", "population_mia")}
+    svc_mia = {("forget", "mia_confidence"), ("forget", "mia_entropy")}
     expected = {
         Kind.ORIGINAL: measured("train", "val", "test"),
-        Kind.RETRAIN: trial,
-        Kind.UNLEARN: trial,
+        Kind.RETRAIN: trial | svc_mia,
+        Kind.UNLEARN: trial | svc_mia,
         Kind.TIMING: {("all", "seconds")},
         Kind.SHADOW: measured("test"),
         Kind.SHADOW_RETRAIN: measured("test"),

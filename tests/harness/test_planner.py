@@ -35,7 +35,7 @@ COUNTS = {
     "shadow_unlearn": 24,
     "timing": 6,
 }
-NAMES = [name for name in METHODS if not METHODS[name].reference]
+NAMES = [name for name in METHODS if not METHODS[name].reference and METHODS[name].supports("random")]
 
 
 def test_the_plan_is_the_golden_one(tiny: Path) -> None:
@@ -241,6 +241,52 @@ def test_without_their_measures_there_is_no_farm_and_no_timing(tmp_path: Path) -
     assert set(kinds) == {"original", "retrain", "unlearn"}
 
 
+RELEARNING = {"measures": ["accuracy", "run_time", "anamnesis"]}
+
+
+@pytest.mark.parametrize("search", [None, {"trials": 4, "population": 2}])
+def test_each_trial_but_doing_nothing_is_relearned_from_its_own_weights(
+    tmp_path: Path, search: dict[str, Any] | None
+) -> None:
+    plan = tiny_study.plan_of(tmp_path, **RELEARNING, search=search)
+    units = plan.units
+    relearning = [unit for unit in units.values() if unit.kind == Kind.RELEARN]
+    assert Counter(unit.method.name for unit in relearning) == {"retrain": 2, "finetune": 2, "ct": 2}
+    for unit in relearning:
+        trial, original = (units[need] for need in unit.needs)
+        assert trial.kind == (Kind.RETRAIN if unit.method.name == "retrain" else Kind.UNLEARN)
+        assert (original.kind, original.seed) == (Kind.ORIGINAL, unit.seed)
+        own = {name: value for name, value in unit.columns().items() if name not in ("unit", "kind")}
+        assert own.items() <= trial.columns().items()
+        assert {*trial.needs} <= {*unit.needs}  # so that what is gone can be made again
+        assert trial.started_from
+    assert {unit.id for unit in units.values() if unit.started_from} == {unit.needs[0] for unit in relearning}
+    assert {stage(unit.kind) for unit in relearning} == {0}
+    seen: set[str] = set()
+    for key, unit in units.items():
+        assert seen.issuperset(unit.needs)
+        seen.add(key)
+
+
+def test_relearning_adds_units_and_changes_none(tmp_path: Path) -> None:
+    without = tiny_study.plan_of(tmp_path, measures=["accuracy", "run_time"])
+    relearned = tiny_study.plan_of(tmp_path, **RELEARNING)
+    assert set(without.units) == {key for key, unit in relearned.units.items() if unit.kind != Kind.RELEARN}
+    assert not any(unit.started_from for unit in without.units.values())
+
+
+def test_a_trial_whose_weights_are_gone_runs_again_before_it_is_relearned(tmp_path: Path) -> None:
+    plan = tiny_study.plan_of(tmp_path, **RELEARNING)
+    waiting = next(unit for unit in plan.units.values() if unit.kind == Kind.RELEARN)
+    committed = set(plan.units) - {waiting.id}
+    trial, original = waiting.needs
+    assert [unit.id for unit in plan.remaining(committed, {trial, original})] == [waiting.id]
+    assert {unit.id for unit in plan.remaining(committed, {original})} == {trial, waiting.id}
+    again = [unit.id for unit in plan.remaining(committed, set())]
+    assert again.index(original) < again.index(trial) < again.index(waiting.id)
+    assert plan.remaining(set(plan.units), set()) == []
+
+
 def subsets(plan: Plan) -> st.SearchStrategy[set[str]]:
     return st.sets(st.sampled_from(sorted(plan.units)))
 
@@ -283,3 +329,12 @@ def test_the_id_of_a_plan_depends_on_its_units_alone(tiny: Path) -> None:
     upside_down = replace(plan, units=dict(reversed(list(plan.units.items()))))
     less = replace(plan, units=dict(list(plan.units.items())[1:]))
     assert upside_down.id == plan.id != less.id
+
+
+def test_each_class_in_turn_is_the_classes_of_each_data_set(tmp_path: Path) -> None:
+    plan = tiny_study.plan_of(tmp_path, methods=["ispf"], scenarios=["class:*"], datasets=["digits", "cifar100"])
+    found = Counter(unit.dataset.name for unit in plan.units.values() if unit.method.name == "ispf" and unit.seed == 0)
+    kinds = {unit.kind for unit in plan.units.values() if unit.method.name == "ispf"}
+    assert found == {"digits": 10 * len(kinds), "cifar100": 100 * len(kinds)}
+    one = tiny_study.plan_of(tmp_path, methods=["ispf"], scenarios=["class:3"])
+    assert set(one.units) <= set(plan.units)

@@ -127,7 +127,7 @@ def test_a_search_runs_on_the_first_seeds_and_draws_what_is_not_given(tmp_path: 
     assert study.search.streams == ((4,), (2,))
     assert replace(study.search, select="mean").streams == ((4, 2),)
     assert [choice.searched for choice in study.methods] == [True, True, False]
-    assert study.search_scenario == study.scenarios[0]
+    assert study.search_scenario("digits") == study.scenarios[0]
 
 
 def test_a_search_with_nothing_to_draw_is_refused(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_different_values_have_different_names(
         ("[digits]", "[digits@1797]", "2: datasets.0: 'digits@1797': the subset must be a whole number from 100"),
         ("[digits]", "[digits@1e3]", "2: datasets.0: 'digits@1e3': the subset must be a whole number"),
         ("cnn_small", "cnn_smal", "3: architectures.0: no architecture 'cnn_smal'; did you mean 'cnn_small'?"),
-        ("cnn_small", "vit*", "3: architectures.0: no architecture matches 'vit*'; known: cnn_small, "),
+        ("cnn_small", "vit*", "3: architectures.0: no architecture matches 'vit*'; known: allcnn, cnn_small, "),
         ("random:0.1", "randon:0.1", "4: scenarios.0: no scenario 'randon'; did you mean 'random'?"),
         ("random:0.1", "random", "4: scenarios.0: scenario 'random' lacks its argument, such as random:0.1"),
         ("random:0.1", "random:0", "4: scenarios.0: 'random:0': the fraction must lie between 0 and 1"),
@@ -193,6 +193,10 @@ def test_different_values_have_different_names(
         ("random:0.1", "random:-0.5", "4: scenarios.0: 'random:-0.5': the fraction must lie between 0 and 1"),
         ("random:0.1", "random:nan", "4: scenarios.0: 'random:nan': the fraction must lie between 0 and 1"),
         ("random:0.1", "class:10", "4: scenarios.0: 'class:10': the class must lie between 0 and 9 on digits"),
+        ("random:0.1", "random:*", "4: scenarios.0: 'random:*': the fraction must lie between 0 and 1"),
+        ("random:0.1", "classes:3", "4: scenarios.0: 'classes:3' names one class; write class:3"),
+        ("random:0.1", "classes:*", "4: scenarios.0: 'classes:*': the classes must be whole numbers"),
+        ("random:0.1", "classes:0,10", "4: scenarios.0: 'classes:0,10': each class must lie between 0 and 9 on digits"),
         ("random:0.1", "class:-1", "4: scenarios.0: 'class:-1': the class must be a whole number from 0"),
         ('["random:0.1"]', "[random: 0.1]", "4: scenarios.0: must be a text, not {'random': 0.1}"),
         ("[finetune]", "finetune", "5: methods: must be a list, not 'finetune'"),
@@ -311,6 +315,18 @@ def test_the_pools_must_fit_into_the_subset_that_is_used(tmp_path: Path) -> None
 def test_the_mistake_that_stands_first_is_reported(tmp_path: Path) -> None:
     text = BASE.replace("[digits]", "digits") + "seeds: 0\nzzz: 1\n"
     assert refused(tmp_path, text).startswith("2: datasets: ")
+
+
+def test_each_class_in_turn_is_that_of_each_data_set_and_what_it_repeats_counts_once(tmp_path: Path) -> None:
+    study = load(tmp_path, datasets=["digits", "cifar100"], scenarios=["classes:2,0,0", "class:*", "class:3"])
+    assert study.scenarios == ("classes:0,2", "class:*", "class:3")
+    for dataset, classes in {"digits": 10, "cifar100": 100}.items():
+        assert study.scenarios_on(dataset) == ["classes:0,2", *(f"class:{label}" for label in range(classes))]
+
+
+def test_a_class_that_one_data_set_lacks_is_refused_even_beside_each_class_in_turn(tmp_path: Path) -> None:
+    text = BASE.replace("[digits]", "[cifar100, digits]").replace('"random:0.1"', '"class:*", "class:50"')
+    assert "4: scenarios.1: 'class:50': the class must lie between 0 and 9 on digits" in refused(tmp_path, text)
 
 
 @pytest.mark.usefixtures("declaring")

@@ -11,12 +11,17 @@ import tiny_study
 from polars.testing import assert_frame_equal
 
 import harness
-from harness.frames import trials
-from harness.metrics import TRIAL, TRIAL_METRICS
+from harness.frames import of_units, trials
+from harness.metrics import TRIAL, TRIAL_METRICS, derive
 from harness.planner import make_plan
 from harness.store import KEYS, SCHEMAS, Store, UnknownPlan, UnknownTable
 from harness.study import load_study
 from harness.tables import TRIALS, columns, tables
+
+NOT_ASKED_FOR = {"relearn_steps", "anamnesis"} | {
+    name for name in TRIAL_METRICS if name.endswith(("_test_retain", "_test_forget"))
+}
+"""What the tiny study measures nowhere."""
 
 
 @pytest.mark.parametrize("table", sorted(SCHEMAS))
@@ -45,8 +50,22 @@ def test_results_are_the_metrics_of_each_trial_side_by_side(tiny: Path, finished
     assert set(wide["plan"]) == {plan.id}
     key = [*TRIAL, "metric"]
     long = wide.unpivot(TRIAL_METRICS, index=TRIAL, variable_name="metric").sort(key)
-    assert_frame_equal(long, trials(Store.open(str(finished)), plan.units).select(*key, "value").sort(key))
-    assert long["value"].is_not_null().mean() > 0.9
+    stored = (of_units(Store.open(str(finished)), name, plan.units) for name in ("units", "metrics", "epochs"))
+    values = derive(*stored).select(*key, "value").sort(key)
+    assert_frame_equal(long.filter(pl.col("metric").is_in(values["metric"].unique().implode())), values)
+    asked = ~pl.col("metric").is_in(NOT_ASKED_FOR)
+    assert long.filter(asked)["value"].is_not_null().mean() > 0.9
+    assert long.filter(~asked)["value"].is_null().all()
+
+
+def test_how_fast_retrain_is_reached_stands_in_the_trials_alone(finished: Path, tiny: Path) -> None:
+    wide, plan = harness.results(str(finished), "tiny"), make_plan(load_study(tiny))
+    learned = wide.filter(method="retrain")
+    assert learned["distill_steps"].to_list() == learned["steps"].to_list()  # one epoch
+    assert learned["distill_auc"].is_between(0, 1, closed="none").all()
+    assert wide.filter(method="original")["distill_auc"].is_null().all()
+    elsewhere = trials(Store.open(str(finished)), plan.units).filter(pl.col("metric").str.starts_with("distill"))
+    assert elsewhere["value"].is_null().all()
 
 
 def test_two_studies_of_one_root_keep_their_trials_apart(own: Path, tmp_path: Path) -> None:
@@ -80,7 +99,8 @@ def test_a_trial_of_a_search_is_measured_against_the_same_retrain(own: Path) -> 
 
     found = harness.results(str(own)).filter(method="ct", seed=0)
     assert found["kind"].to_list() == ["search", "unlearn"]
-    untimed = [name for name in TRIAL_METRICS if name not in tiny_study.TIMED]
+    # A copy of the units and metrics alone: it has neither times nor curves.
+    untimed = [name for name in TRIAL_METRICS if name not in tiny_study.TIMED and not name.startswith("distill")]
     searched, unlearned = found.select(untimed).rows()
     assert searched == unlearned
     assert found.filter(kind="search").select(tiny_study.TIMED).row(0) == (None, None, None)

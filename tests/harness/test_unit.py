@@ -127,7 +127,8 @@ def test_every_change_gives_another_id() -> None:
     changed = {replace(TRIAL, **change).id for change in CHANGES}
     assert len(changed) == len(CHANGES)
     assert TRIAL.id not in changed
-    assert {name for change in CHANGES for name in change} == {field.name for field in fields(Unit)} - {"drawn"}
+    identifying = {field.name for field in fields(Unit)} - {"drawn", "started_from"}
+    assert {name for change in CHANGES for name in change} == identifying
 
 
 @pytest.mark.parametrize("unit", [SUGGESTED, CHOSEN], ids=lambda unit: unit.kind)
@@ -182,11 +183,32 @@ def test_the_digest_tells_farms_apart_and_is_the_golden_one() -> None:
         ("none", set()),
         ("original", {Kind.ORIGINAL}),
         ("all", {Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN}),
-        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH}),
+        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH, Kind.RELEARN}),
     ],
 )
 def test_whose_weights_stay(keep: KeepModels, kept: set[Kind]) -> None:
     assert {kind for kind in Kind if keeps_model(replace(TRIAL, kind=kind), keep)} == kept
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=str)
+def test_that_others_start_from_a_unit_is_remembered_and_no_part_of_its_id(unit: Unit) -> None:
+    started = replace(unit, started_from=True)
+    assert started.id == unit.id
+    assert started.is_start
+    assert Unit.from_json(json.loads(json.dumps(started.to_json()))) == started
+    assert unit.is_start == (unit.kind == Kind.ORIGINAL)
+
+
+def test_the_version_of_relearning_is_part_of_the_ids_of_relearning_alone() -> None:
+    relearn = replace(TRIAL, kind=Kind.RELEARN)
+    assert {unit.identity().get("relearn_version") for unit in UNITS} == {None}
+    assert relearn.identity()["relearn_version"] == 1
+
+
+def test_a_document_from_before_there_was_relearning_gives_the_same_unit() -> None:
+    document = TRIAL.to_json()
+    del document["started_from"]
+    assert Unit.from_json(document) == TRIAL
 
 
 def test_ids_do_not_depend_on_the_process() -> None:

@@ -16,7 +16,7 @@ from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.study import load_study
 from harness.unit import Kind
-from harness.verdict import passes_but_fails, sees_validation
+from harness.verdict import chosen_on_test, passes_but_fails, sees_validation
 
 FORGET, VAL = 122, 216
 MARGIN = 1.96 * (1 / (8 * FORGET)) ** 0.5  # 0.0627: two binomial standard errors of 2 x 122 guesses
@@ -158,3 +158,9 @@ def test_the_attacks_of_other_studies_say_nothing(tmp_path: Path) -> None:
 
 def test_methods_that_declare_the_validation_part_are_named(tmp_path: Path) -> None:
     assert sees_validation(plan_of(tmp_path, "[finetune, scrub, kde]").study) == ["kde", "scrub"]
+
+
+def test_methods_whose_model_is_chosen_on_test_are_named(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "[finetune, dfkd, {dfkd: {select: best_test}}]")
+    assert chosen_on_test(plan.study) == ["dfkd"]
+    assert chosen_on_test(plan_of(tmp_path, "[finetune, dfkd]").study) == []

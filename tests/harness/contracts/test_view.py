@@ -19,7 +19,7 @@ def view(reads: frozenset[Part]) -> View:
     run = tiny.new_run()
     index = tiny.parts("random:0.1")
     parts = {part: PartSamples(tiny.data(), index[part], run.generator) for part in Part}
-    return View("curious", reads, parts, tiny.CLASSES)
+    return View("curious", reads, parts, tiny.CLASSES, tiny.SPEC.format)
 
 
 @pytest.mark.parametrize("reads", SETS, ids=lambda reads: "+".join(sorted(reads)) or "nothing")

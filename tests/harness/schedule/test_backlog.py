@@ -112,6 +112,21 @@ def test_workers_stay_warm_and_none_waits_for_an_original() -> None:
     assert len(needs) == len(set(needs)) == 6
 
 
+def test_each_trial_is_relearned_before_the_next_one_begins() -> None:
+    """Its weights are then there for as long as one unit takes, and not until all trials have ended."""
+    original = _unit(0, kind=Kind.ORIGINAL)
+    plan = [original]
+    for number in range(1, 5):
+        trial = _unit(number, (original.id,))
+        plan += [trial, _unit(number, (trial.id, original.id), Kind.RELEARN)]
+    late = _unit(9, kind=Kind.ORIGINAL)
+    backlog, order = Backlog([*plan, late], {}), []
+    while (suggestion := backlog.take(Stage.TOGETHER)) is not None:
+        order.append(suggestion.unit)
+        backlog.finished(suggestion.unit.id)
+    assert order == [original, late, *plan[1:]]
+
+
 @pytest.mark.parametrize("stage", Stage)
 def test_an_empty_backlog_has_nothing(stage: Stage) -> None:
     assert Backlog([], {}).take(stage) is None

@@ -251,7 +251,7 @@ def test_the_reference_variant_of_a_method_gets_the_batches_of_released_code(
 ) -> None:
     varied = replace(FINETUNE, values={"variant": variant})
     run, data = new_run(varied, lab.bench, None), lab.bench.dataset(DATASET).data
-    view = view_of(varied, data, {RETAIN: torch.arange(10)}, run, tiny.CLASSES)
+    view = view_of(varied, data, {RETAIN: torch.arange(10)}, run)
     assert [len(batch.labels) for batch in view.retain.batches(4)] == sizes
 
 

@@ -30,6 +30,7 @@ UNITS = {
         unit(Kind.SEARCH, "finetune"), origin=Suggested("random", 0, (0,), 0), drawn={"weight_decay": 0.01}
     ),
     Kind.UNLEARN: unit(Kind.UNLEARN, "finetune"),
+    Kind.RELEARN: unit(Kind.RELEARN, "finetune"),
     Kind.SHADOW: SHADOW,
     Kind.SHADOW_RETRAIN: unit(Kind.SHADOW_RETRAIN, "retrain", pool="canary"),
     Kind.SHADOW_UNLEARN: unit(Kind.SHADOW_UNLEARN, "finetune", pool="canary"),
@@ -42,11 +43,13 @@ OF_TRIALS = {(part, metric) for part in ("retain", "forget", "val", "test") for 
     (part, "population_mia") for part in ("val", "test")
 }
 OF_SHADOWS = {("test", metric) for metric in BOTH}
+SVC_MIA = {("forget", "mia_confidence"), ("forget", "mia_entropy")}
 METRICS = {
     Kind.ORIGINAL: {(part, metric) for part in ("train", "val", "test") for metric in BOTH},
-    Kind.RETRAIN: OF_TRIALS,
+    Kind.RETRAIN: OF_TRIALS | SVC_MIA,
     Kind.SEARCH: {(part, metric) for part, metric in OF_TRIALS if part != "test"},
-    Kind.UNLEARN: OF_TRIALS,
+    Kind.UNLEARN: OF_TRIALS | SVC_MIA,
+    Kind.RELEARN: {("all", f"relearn_{name}") for name in ("steps", "target", "steps_most")},
     Kind.TIMING: {("all", "seconds")},
     Kind.SHADOW: OF_SHADOWS,
     Kind.SHADOW_RETRAIN: OF_SHADOWS,
@@ -97,7 +100,7 @@ def test_every_kind_leaves_the_metrics_and_signals_that_others_count_on(full: La
         assert row["query"] == "identity"
         assert row["n"] == len(row["phi"]) == len(row["member"]) > 0
     assert bool(full.rows("epochs", done)) == (kind in (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN))
-    kept = kind not in (Kind.TIMING, Kind.SEARCH, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
+    kept = kind not in (Kind.TIMING, Kind.SEARCH, Kind.RELEARN, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
     assert full.store.has_model(done.id) == kept == (full.row(done)["model"] is not None)
 
 
@@ -106,7 +109,10 @@ def test_the_row_of_a_unit_says_what_it_cost_and_where(full: Lab, kind: Kind) ->
     row = full.row(UNITS[kind])
     assert row["status"] == "done"
     assert 0 < row["work_seconds"] <= row["seconds"]
-    assert row["steps"] == 2 * (1 if kind.of_farm else 2)  # epochs x batches of 24; a shadow has half of 40 images
+    if kind == Kind.RELEARN:
+        assert row["steps"] == full.metrics(UNITS[kind])["all", "relearn_steps"]
+    else:
+        assert row["steps"] == 2 * (1 if kind.of_farm else 2)  # epochs x batches of 24; a shadow has half of 40 images
     assert row["parameters"] == sum(p.numel() for p in tiny.initial("cnn_small").parameters())
     assert (row["device"], row["share"], row["peak_memory"]) == ("cpu", 1.0, None)
     assert abs((datetime.now(UTC) - row["started"]).total_seconds()) < 300

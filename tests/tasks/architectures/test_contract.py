@@ -122,3 +122,29 @@ def test_resnet18_keeps_its_imagenet_stem_and_resnet18_cifar_does_not_shrink_sma
     assert sizes == {"resnet18": (1, 64, 8, 8), "resnet18_cifar": (1, 64, 32, 32)}
     difference = count_parameters(built("resnet18")) - count_parameters(built("resnet18_cifar"))
     assert difference == 64 * 3 * (7 * 7 - 3 * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "expected"),
+    [
+        ("allcnn", 10, 1_620_010),
+        ("allcnn", 100, 1_637_380),
+        ("resnet18_cifar", 10, 11_173_962),
+        ("resnet18_cifar", 100, 11_220_132),
+    ],
+)
+def test_the_networks_of_ispf_have_their_published_size(name: str, classes: int, expected: int) -> None:
+    assert count_parameters(ARCHITECTURES[name].build(3, 32, classes)) == expected
+
+
+def test_allcnn_takes_the_mean_over_8_by_8_and_has_8_batch_norms() -> None:
+    model = built("allcnn").eval()
+    seen: list[tuple[int, ...]] = []
+    handle = model.get_submodule(ARCHITECTURES["allcnn"].blocks[-1]).register_forward_hook(
+        lambda module, inputs, output: seen.append(tuple(output.shape))
+    )
+    with torch.no_grad():
+        model(torch.randn(1, 3, 32, 32))
+    handle.remove()
+    assert seen == [(1, 192, 8, 8)]
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 8

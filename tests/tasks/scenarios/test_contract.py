@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -73,11 +74,15 @@ def test_a_class_is_all_its_images_and_no_other() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["random:", "random:x", "random:0", "random:1", "random:-0.1", "random:nan", "class:", "class:-1", "class:x"],
+    [
+        *("random:", "random:x", "random:0", "random:1", "random:-0.1", "random:nan", "random:*"),
+        *("class:", "class:-1", "class:x", "class:1,2"),
+        *("classes:", "classes:1,", "classes:-1,2", "classes:x,y", "classes:*"),
+    ],
 )
 def test_what_cannot_be_read_is_refused_with_an_example(text: str) -> None:
     name = text.partition(":")[0]
-    with pytest.raises(InvalidScenario, match=f"'{text}'.*such as {SCENARIOS[name].example}"):
+    with pytest.raises(InvalidScenario, match=f"{re.escape(repr(text))}.*such as {SCENARIOS[name].example}"):
         registry.parse_scenario(text)
 
 
@@ -85,3 +90,29 @@ def test_a_class_that_is_not_there_is_refused() -> None:
     registry.parse_scenario("class:9").check(10, 1000)
     with pytest.raises(InvalidScenario, match="'class:10': the class must lie between 0 and 9"):
         registry.parse_scenario("class:10").check(10, 1000)
+
+
+def test_several_classes_are_all_their_images_whatever_their_order() -> None:
+    scenario = registry.parse_scenario("classes:7,2,2")
+    assert str(scenario) == "classes:2,7"
+    retain, forget = scenario.divide(LABELS)
+    assert set(LABELS[forget].tolist()) == {2, 7}
+    assert not {2, 7} & set(LABELS[retain].tolist())
+
+
+def test_several_classes_that_are_one_are_refused_with_what_to_write() -> None:
+    with pytest.raises(InvalidScenario, match=r"^'classes:4,4' names one class; write class:4$"):
+        registry.parse_scenario("classes:4,4")
+
+
+@pytest.mark.parametrize(("text", "classes"), [("class:0", 2), ("classes:0,1", 3), ("classes:0,1", 2)])
+def test_two_classes_must_be_left(text: str, classes: int) -> None:
+    registry.parse_scenario(text).check(classes + 2, 1000)
+    with pytest.raises(InvalidScenario, match=f"of {classes} classes; at least 2 must be left$"):
+        registry.parse_scenario(text).check(classes, 1000)
+
+
+def test_each_class_in_turn() -> None:
+    assert registry.expand_scenario("class:*", 3) == ["class:0", "class:1", "class:2"]
+    assert registry.expand_scenario("class:1", 3) == ["class:1"]
+    assert registry.expand_scenario("random:0.1", 3) == ["random:0.1"]

@@ -1,0 +1,64 @@
+"""What a unit of kind `relearn` does: how many steps bring a trial's model back to what the original knew."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from harness.contracts.parts import FORGET, VAL
+from harness.engine.data import PartSamples
+from harness.engine.models import finite
+from harness.engine.relearn import TOLERANCE, accuracy, is_reached, relearn, steps_at_most
+from harness.engine.seeding import generator, seeded
+from harness.unit import Unit
+from harness.work.bench import Loaded, Parts, Workbench
+from harness.work.kinds import Outcome, Phase, new_run, on_the_clock
+
+
+def relearn_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
+    """Train the model of the unit's trial on all training images until it is as accurate on the forgotten as the
+    original was, but for `TOLERANCE`.
+
+    Order, augmentation and dropout are the same for every method of a cell and seed. A start that is not finite is not
+    trained; neither is one without a target, because no image asks for what was forgotten or the original diverged.
+    """
+    phase("load")
+    loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
+    trial, original = unit.needs
+    model, known = bench.initial_model(unit), bench.initial_model(unit)
+    model.load_state_dict(bench.store.load_model(trial, str(bench.device)))
+    known.load_state_dict(bench.original(original))
+    index = asked(loaded, parts)
+    key = ("relearn", unit.scenario.name, unit.seed)
+    run = new_run(unit, bench, None)
+    train = torch.from_numpy(parts.split.train).to(bench.device)
+    samples = PartSamples(loaded.data, train, generator(*key))
+    phase("relearn")
+    target = (1 - TOLERANCE) * accuracy(known, loaded.data, index) if finite(known) else math.nan
+    steps: int | None = None
+
+    def work() -> nn.Module:
+        nonlocal steps
+        if finite(model) and not math.isnan(target):
+            with seeded(*key):
+                steps = relearn(model, samples, lambda now: is_reached(accuracy(now, loaded.data, index), target), run)
+        return model
+
+    on_the_clock(unit, run, work)
+    numbers = {"relearn_steps": steps, "relearn_target": target, "relearn_steps_most": steps_at_most(len(train))}
+    return Outcome(model, run.clock.stop(), run.steps, numbers=numbers)
+
+
+def asked(loaded: Loaded, parts: Parts) -> torch.Tensor:
+    """Return the index [n] of the images that show whether the model is back.
+
+    Validation images of the forgotten classes. Where no classes are forgotten these would show nothing of the forget
+    set, so it is the forget set itself, which is not standard: the model is trained on it meanwhile.
+    """
+    if not parts.forget_classes:
+        return parts.index[FORGET]
+    val = parts.index[VAL]
+    classes = torch.tensor(parts.forget_classes, device=val.device)
+    return val[torch.isin(loaded.data.labels[val], classes)]
