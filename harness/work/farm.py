@@ -19,8 +19,9 @@ from harness.engine.train import train
 from harness.farm import POPULATION, POPULATION_SIZE, Query, membership
 from harness.farm_deep_unlearn import draw_number, half_split
 from harness.unit import Kind, Unit
+from harness.work.attacked import Signal
 from harness.work.bench import Audited, Workbench
-from harness.work.kinds import Outcome, Phase, Signal, new_run, on_the_clock, starting_model, view_of
+from harness.work.kinds import Outcome, Phase, new_run, on_the_clock, starting_model, view_of
 
 Mask = NDArray[np.bool_]
 

@@ -11,38 +11,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness import registry
-from harness.attacks import AttackError, Outputs, loss_from_phi, outputs, population_mia, svc_efficacy
 from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS, REFERENCE, VARIANT
 from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
 from harness.contracts.run import Diverged
 from harness.contracts.view import View
 from harness.engine.data import DeviceData, PartSamples
-from harness.engine.evaluate import Evaluation, evaluate, log_probabilities
+from harness.engine.evaluate import Evaluation, evaluate
 from harness.engine.models import ruined
 from harness.engine.run import EpochRecord, Observer, TrainingRun
 from harness.engine.seeding import generator, seeded
 from harness.engine.train import train
 from harness.farm import Query
 from harness.unit import Kind, Unit
+from harness.work.attacked import Signal, mia_efficacies, population_accuracy, population_signals
 from harness.work.bench import Loaded, Parts, Workbench
 
 CURVE_IMAGES = 512
 """Curves are drawn from at most this many images of each part."""
-SVC_IMAGES = 2000
-"""SVC-MIA is fitted on, and asked about, at most this many images of each part: its time grows with their square."""
-
-
-@dataclass(frozen=True)
-class Signal:
-    """phi [n] of the images of a pool, and which of them [n] the model was made to forget (or was trained on).
-
-    Where `known` [n] is false, the image is in neither world of an audit: it was retained. None: all are in one.
-    """
-
-    phi: NDArray[np.float64]
-    member: NDArray[np.bool_]
-    known: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -97,8 +83,8 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     held_out = (VAL,) if unit.kind == Kind.SEARCH else (VAL, TEST)
     evaluations = evaluate_parts(model, loaded, {part: parts.index[part] for part in (RETAIN, FORGET, *held_out)})
     phase("attack")
-    signals = _signals(evaluations, loaded, parts, held_out)
-    attacked = {part.value: _population_mia(signals[FORGET], signals[part]) for part in held_out}
+    signals = population_signals(evaluations, loaded, parts, held_out)
+    attacked = {part.value: population_accuracy(signals[FORGET], signals[part]) for part in held_out}
     if unit.kind == Kind.SEARCH:
         return Outcome(model, seconds, run.steps, evaluations, population_mia=attacked)
     asked: dict[tuple[str, Query], Signal] = {(part, "identity"): signal for part, signal in signals.items()}
@@ -167,68 +153,6 @@ def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) ->
             model = ruined(run.initial_model())
         run.clock.stop()
     return model
-
-
-def _signals(
-    evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, held_out: tuple[Part, ...]
-) -> dict[str, Signal]:
-    """Return what the population attack tells apart: forget (the members), and the images of the held-out parts.
-
-    Where whole classes are forgotten, held-out images are those of the same classes: else class difficulty would pass
-    for membership.
-    """
-    forget = evaluations[FORGET].phi
-    signals = {FORGET.value: Signal(forget, np.ones(len(forget), dtype=bool))}
-    for part in held_out:
-        phi = evaluations[part].phi
-        if parts.forget_classes:
-            phi = phi[np.isin(loaded.labels[parts.split.of(part)], parts.forget_classes)]
-        signals[part.value] = Signal(phi, np.zeros(len(phi), dtype=bool))
-    return signals
-
-
-def _population_mia(members: Signal, others: Signal) -> float | None:
-    """Return the accuracy of the population attack; None where it has no value."""
-    try:
-        return population_mia(loss_from_phi(members.phi), loss_from_phi(others.phi))
-    except AttackError:  # diverged losses, or a class with too few held-out images
-        return None
-
-
-def mia_efficacies(model: nn.Module, loaded: Loaded, parts: Parts) -> dict[tuple[str, str], float | None]:
-    """Return M-conf (share called non-members) and M-ent (share called members) of the forget set.
-
-    The attacker is fitted on retain and test images of the same classes. Where whole classes are forgotten it has seen
-    none of them, and rather tells classes apart than members: hence the same of the test images of these classes.
-    """
-    test = parts.index[TEST]
-    index = {"forget": parts.index[FORGET], "retain": parts.index[RETAIN], "test": test}
-    if parts.forget_classes:
-        classes = torch.tensor(parts.forget_classes, device=test.device)
-        index["test_forget"] = test[torch.isin(loaded.data.labels[test], classes)]
-    try:
-        says = {part: _outputs(part, model, loaded, positions) for part, positions in index.items()}
-        return {
-            (part, metric): share
-            for part in ("forget", "test_forget")
-            if part in says
-            for metric, share in _called(says["retain"], says["test"], says[part]).items()
-        }
-    except AttackError:  # a diverged model, or no image of some part
-        return {("forget", "mia_confidence"): None, ("forget", "mia_entropy"): None}
-
-
-def _called(retain: Outputs, test: Outputs, part: Outputs) -> dict[str, float]:
-    confidence, _ = svc_efficacy(retain, test, part, "confidence", refits=0)
-    entropy, _ = svc_efficacy(retain, test, part, "entropy", refits=0)
-    return {"mia_confidence": confidence, "mia_entropy": 1 - entropy}
-
-
-def _outputs(part: str, model: nn.Module, loaded: Loaded, index: torch.Tensor) -> Outputs:
-    """Return what a model says of at most `SVC_IMAGES` images, evenly spaced among the given ones."""
-    few = index[:: max(1, -(-len(index) // SVC_IMAGES))]
-    labels = loaded.labels[few.cpu().numpy()]
-    return outputs(part, log_probabilities(model, loaded.data, few), labels, log=True)
 
 
 def _observer(loaded: Loaded, index: Mapping[str, torch.Tensor], forget_classes: tuple[int, ...] = ()) -> Observer:

@@ -23,8 +23,9 @@ from harness.engine.models import count_parameters, finite
 from harness.farm import Query
 from harness.unit import Kind, Unit
 from harness.version import __version__, commit
+from harness.work.attacked import Signal
 from harness.work.bench import Workbench
-from harness.work.kinds import Outcome, Signal
+from harness.work.kinds import Outcome
 
 TRACEBACK_CHARACTERS = 20_000
 

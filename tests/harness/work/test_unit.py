@@ -257,7 +257,7 @@ def test_methods_fail_where_they_break_their_promise(
             assert lab.perform(failing) == "failed"
             (row,) = lab.rows("failures", failing)
             assert (row["phase"], row["exception"]) == (phase, exception)
-    monkeypatch.setattr("harness.work.kinds.population_mia", raises(RuntimeError("boom")))
+    monkeypatch.setattr("harness.work.attacked.population_mia", raises(RuntimeError("boom")))
     assert lab.perform(UNITS[Kind.UNLEARN]) == "failed"
     assert lab.rows("failures", UNITS[Kind.UNLEARN])[0]["phase"] == "attack"
 
