@@ -45,7 +45,7 @@ def read_mat(name: str, content: bytes) -> Images:
     try:
         arrays: dict[str, Any] = loadmat(io.BytesIO(content), variable_names=("X", "y"))
     except Exception as error:  # whatever scipy raises for a file that is not its own
-        raise DataCorrupt(f"{name} is no MATLAB 5 file: {error}") from error
+        raise DataCorrupt(f"{name} is no MATLAB 5 file; replace it by the official file") from error
     if missing := [key for key in ("X", "y") if key not in arrays]:
         raise DataCorrupt(f"{name} holds no array {missing[0]}; the official one holds X and y")
     labels = arrays["y"].astype(np.int64).reshape(-1)

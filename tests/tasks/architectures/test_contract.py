@@ -137,6 +137,23 @@ def test_the_networks_of_ispf_have_their_published_size(name: str, classes: int,
     assert count_parameters(ARCHITECTURES[name].build(3, 32, classes)) == expected
 
 
+def test_allcnn_does_the_published_number_of_multiplications() -> None:
+    """344.8 million for an image of 32 x 32: which layers have stride 2 shows in it, not in the parameters."""
+    model = ARCHITECTURES["allcnn"].build(3, 32, 10).eval()
+    counted: list[int] = []
+
+    def count(layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        counted.append(layer.weight.numel() * output[0, 0].numel())  # a weight is used at every place of the output
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.randn(1, 3, 32, 32))
+    assert len(counted) == 9
+    assert round(sum(counted) / 1e6, 1) == 344.8
+
+
 def test_allcnn_takes_the_mean_over_8_by_8_and_has_8_batch_norms() -> None:
     model = built("allcnn").eval()
     seen: list[tuple[int, ...]] = []

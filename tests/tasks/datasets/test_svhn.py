@@ -76,7 +76,9 @@ def test_the_declared_checksums_are_those_that_torchvision_knows() -> None:
 
 
 def test_what_is_no_file_of_svhn_is_refused() -> None:
-    with pytest.raises(DataCorrupt, match=r"^train_32x32.mat is no MATLAB 5 file"):
-        read_mat("train_32x32.mat", b"something else")
+    whole = mat(X=images(1), y=np.array([[3]], dtype=np.uint8))
+    for content in (b"", b"<html>\n" * 100, whole[: len(whole) // 2]):
+        with pytest.raises(DataCorrupt, match=r"^train_32x32.mat is no MATLAB 5 file; replace it by the official"):
+            read_mat("train_32x32.mat", content)
     with pytest.raises(DataCorrupt, match=r"^test_32x32.mat holds no array y; the official one holds X and y$"):
         read_mat("test_32x32.mat", mat(X=images(1)))
