@@ -7,7 +7,7 @@ import polars as pl
 from harness.contracts.parts import VAL
 from harness.contracts.run import BEST_TEST
 from harness.frames import of_units, trials
-from harness.metrics import ORIGINAL, RETRAIN, leaks
+from harness.metrics import ORIGINAL, RETRAIN, audited_in_vain, leaks
 from harness.planner import Plan
 from harness.store import Store
 from harness.study import Study
@@ -26,6 +26,12 @@ def passes_but_fails(plan: Plan, store: Store) -> list[str]:
     passing = _passes_population(plan, store)
     names = failing.join(passing, on=["dataset", "architecture", "method", "config"], how="semi")
     return sorted(set(names["method"]) - {RETRAIN, ORIGINAL})
+
+
+def diverges_in_the_audit(plan: Plan, store: Store) -> list[str]:
+    """Return the names of methods of which an audit can say nothing, because they diverge on the shadows."""
+    rows = audited_in_vain(store.scan("attacks").filter(pl.col("study") == plan.study.name).collect())
+    return sorted(set(rows["method"]))
 
 
 def _passes_population(plan: Plan, store: Store) -> pl.DataFrame:

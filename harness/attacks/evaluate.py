@@ -136,7 +136,10 @@ def _attack(
     fit_phi: npt.ArrayLike | None,
     before_phi: npt.ArrayLike | None,
 ) -> tuple[Floats, Iterable[Floats]]:
-    """Return the scores of a level, and those without each cluster."""
+    """Return the scores of a level, and those without each cluster; NaN where all releases of a world diverged."""
+    if any(np.isnan(phi[world]).all() for world in (u, o)):
+        nothing = np.full(phi.shape, np.nan)
+        return nothing, repeat(nothing)
     if level == "L0":
         scores = _population_scores(phi, u | o)
         return scores, repeat(scores)

@@ -17,7 +17,7 @@ from harness.ledger import Summary
 from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
-from harness.verdict import chosen_on_test, passes_but_fails, sees_validation
+from harness.verdict import chosen_on_test, diverges_in_the_audit, passes_but_fails, sees_validation
 from harness.views import title_line
 
 SHOWN = {
@@ -172,8 +172,9 @@ def _held_out(summary: Summary) -> list[str]:
 def _verdict(summary: Summary, store: Store) -> list[str]:
     if summary.plan.study.farm is None:
         return []
-    names = passes_but_fails(summary.plan, store)
-    return [f"Passes the usual attack, fails the audit: {', '.join(names) or 'none'}."]
+    lost, names = diverges_in_the_audit(summary.plan, store), passes_but_fails(summary.plan, store)
+    told = [f"Diverges on the shadows, so the audit says nothing of it: {', '.join(lost)}."] if lost else []
+    return [*told, f"Passes the usual attack, fails the audit: {', '.join(names) or 'none'}."]
 
 
 def _where(summary: Summary) -> str:

@@ -24,7 +24,7 @@ from harness.metrics.derive import (
     RepeatedRows,
     derive,
 )
-from harness.metrics.leaks import leaks
+from harness.metrics.leaks import audited_in_vain, leaks
 from harness.metrics.spread import GAP_IN_SD, gap_in_retrain_sd
 from harness.metrics.usable import UnknownClassCount, usable
 
@@ -48,6 +48,7 @@ __all__ = [
     "RepeatedRows",
     "UnknownClassCount",
     "UnknownMetric",
+    "audited_in_vain",
     "define",
     "definition",
     "derive",

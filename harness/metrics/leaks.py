@@ -1,4 +1,4 @@
-"""Which rows of an audit are leaks: told from the null more often than guessing would."""
+"""Which rows of an audit are leaks, told from the null more often than guessing would; and which say nothing."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def leaks(attacks: pl.DataFrame, null: str = "O") -> pl.DataFrame:
     )
     adjusted = pl.Series("adjusted", holm(rows["p_value"].to_list()), dtype=pl.Float64)
     return rows.with_columns(leaks=(adjusted < LEVEL) & (rows["value"] > GUESSING))
+
+
+def audited_in_vain(attacks: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of U-LiRA's AUC (level L2, null O) that have no value because the releases diverged."""
+    broken = pl.col("flags").str.contains("insufficient") & pl.col("flags").str.contains("nonfinite")
+    return attacks.filter(
+        pl.col("level") == "L2", pl.col("null") == "O", pl.col("metric") == HEADLINE, pl.col("value").is_null(), broken
+    )

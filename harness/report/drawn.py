@@ -21,8 +21,8 @@ from harness.report.synthesis import KEPT, SEEN, means
 from harness.report.values import metric_columns
 from harness.report.words import word_column
 
-MOST_EPOCHS = 12
-"""Of longer curves so many epochs are in the table: the first, the last, and some between."""
+MOST_EPOCHS, FEW_EPOCHS = 12, 4
+"""Of longer curves so many epochs are in the table: the first, the last, and some between; few for one cell of many."""
 
 FPRS = (0.001, 0.01, 0.1)
 METHOD = Column("method", numeric=False)
@@ -91,28 +91,28 @@ def single_table(context: Context, found: Mapping[str, Estimates], dots: pl.Data
     return frame_table(context, f"Every {' · '.join(texts)}", wide, texts, numbers)
 
 
-def curve_table(context: Context, epochs: pl.DataFrame) -> Table:
+def curve_table(context: Context, epochs: pl.DataFrame, most: int = MOST_EPOCHS) -> Table:
     """Return the mean accuracies by epoch, over the seeds."""
     rows = epochs.filter(pl.col("kind").is_in(["unlearn", "retrain"]))
     averages = rows.group_by("method", "config", "epoch").agg(pl.col(PARTS).mean()).sort("method", "config", "epoch")
-    kept = _thinned(averages)
-    left_out = f", {MOST_EPOCHS} epochs of each method at most" if kept.height < averages.height else ""
+    kept = _thinned(averages, most)
+    left_out = f", {most} epochs of each method at most" if kept.height < averages.height else ""
     heads = [word_column(part, "accuracy by epoch") for part in PARTS]
     numbers = [Number(part, head) for part, head in zip(PARTS, heads, strict=True)]
     return frame_table(context, f"Accuracies, means over seeds{left_out}", kept, ["epoch"], numbers)
 
 
-def synthesis_table(context: Context, traces: pl.DataFrame) -> Table:
+def synthesis_table(context: Context, traces: pl.DataFrame, most: int = MOST_EPOCHS) -> Table:
     """Return by epoch what the generated images showed and how many were kept, means over the seeds."""
-    rows = _thinned(means(traces))
+    rows = _thinned(means(traces), most)
     numbers = [Number(KEPT, word_column("kept", "kept")), Number(SEEN, word_column("forgotten", "forgotten"))]
     return frame_table(context, "Generated images, means over seeds", rows, ["epoch"], numbers)
 
 
-def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return at most `MOST_EPOCHS` epochs of each method: the first, the last, and some between."""
+def _thinned(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Return at most so many epochs of each method: the first, the last, and some between."""
     last = pl.col("epoch").max().over("method", "config")
-    every = (last / (MOST_EPOCHS - 1)).ceil().clip(1).cast(pl.Int32)
+    every = (last / (most - 1)).ceil().clip(1).cast(pl.Int32)
     return rows.filter((pl.col("epoch") % every == 0) | (pl.col("epoch") == last))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 from markupsafe import Markup
 
+from harness.metrics import audited_in_vain
 from harness.report.answer import joined, names
 from harness.report.audit import HEADLINE
 from harness.report.numbers import NONE
@@ -18,7 +19,11 @@ _COVERAGE = re.compile(r"\bcoverage:(\d+)/(\d+)")
 
 def farm_notes(attacks: pl.DataFrame, roster: Roster) -> list[Markup]:
     """Return what to know of the farm: shadows N, observations K per example and world, what has not come in yet."""
-    return [*_size(attacks.filter(pl.col("metric") == HEADLINE)), *_coverage(attacks, roster)]
+    return [
+        *_size(attacks.filter(pl.col("metric") == HEADLINE)),
+        *_coverage(attacks, roster),
+        *_in_vain(attacks, roster),
+    ]
 
 
 def _size(rows: pl.DataFrame) -> list[Markup]:
@@ -58,4 +63,14 @@ def _coverage(attacks: pl.DataFrame, roster: Roster) -> list[Markup]:
         whose = Markup("") if who == everybody else Markup(" of {}").format(names(entries))
         text = "{} of {} shadows are in{}: the farm is not done, and the audit may still change."
         sentences.append(Markup(text).format(done, of, whose))
+    return sentences
+
+
+def _in_vain(attacks: pl.DataFrame, roster: Roster) -> list[Markup]:
+    rows = audited_in_vain(attacks)
+    sentences = []
+    for own in rows.sort("pool").partition_by("pool", maintain_order=True):
+        entries = [entry for entry in roster if entry.competitor in set(competitors(own))]
+        text = "The audit says nothing of {} on pool {}: every release diverged."
+        sentences.append(Markup(text).format(names(entries), printable(str(own["pool"][0]))))
     return sentences

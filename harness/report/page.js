@@ -14,7 +14,7 @@ function rowsOf(body) {
 // What a cell is sorted by: the exact number of a numeric column, else the text; null where there is none.
 function keyOf(cell, isText) {
   if (!isText) {
-    return "value" in cell.dataset ? Number(cell.dataset.value) : null;
+    return "v" in cell.dataset ? Number(cell.dataset.v) : null;
   }
   const text = cell.textContent.trim();
   return WITHOUT_VALUE.has(text) ? null : text;

@@ -38,6 +38,7 @@ from harness.report.ranks import ranked_metrics, ranking_panels
 from harness.report.roc import roc_panels
 from harness.report.roster import printable
 from harness.report.statements import of_attacks, of_ranks, of_signals, of_values
+from harness.report.synthesis import of_images
 from harness.report.values import rank_tables, ranking_table
 from harness.report.views import CURVES, SYNTHESIS, View
 from harness.report.words import links
@@ -120,7 +121,7 @@ def _trials(context: Context, whole: View) -> Iterator[Section]:
         yield only.curves()
         return
     views = [_of_cell(context, cell, number) for number, cell in enumerate(context.cells, 1)]
-    synthesis = [] if context.data.traces.is_empty() else [SYNTHESIS]
+    synthesis = [] if of_images(context.data.traces).is_empty() else [SYNTHESIS]
     yield Section("Cell by cell", "cells", [SEEDS, CURVES, *synthesis], (), [_cell(view) for view in views])
 
 

@@ -48,9 +48,14 @@ class Traced:
         return f"{self.entry.label}, in the last epoch: {', '.join(ends)}{share}."
 
 
+def of_images(traces: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of the table `traces` that are about generated images; methods note other numbers, too."""
+    return traces.filter(pl.col("name").is_in([KEPT, SEEN, ANSWERS]))
+
+
 def traced(traces: pl.DataFrame, roster: Roster, forget_classes: tuple[int, ...]) -> list[Traced]:
     """Return what each method noted of its images; `traces` is that table for one cell."""
-    rows = merge_searches(traces).filter(pl.col("name").is_in([KEPT, SEEN, ANSWERS]))
+    rows = merge_searches(of_images(traces))
     return [_of_method(rows, entry, forget_classes) for entry in roster.among(rows)]
 
 

@@ -14,7 +14,7 @@ from harness.report.cells import cell_metrics, cell_table
 from harness.report.context import Context
 from harness.report.curves import curve_panels, has_curves
 from harness.report.data import Cell, in_cell
-from harness.report.drawn import curve_table, defined, single_table, synthesis_table
+from harness.report.drawn import FEW_EPOCHS, MOST_EPOCHS, curve_table, defined, single_table, synthesis_table
 from harness.report.forest import LEFT, RIGHT, estimates, forest_panel
 from harness.report.numbers import several
 from harness.report.statements import of_epochs, of_traces, of_values
@@ -135,9 +135,13 @@ class View:
         if absent:
             sentences.append(f"No curve was recorded for {', '.join(absent)}.")
         rows = of_epochs(context.data.study, self.trials)
-        behind = Behind([curve_table(context, epochs)], links("accuracy by epoch"), rows)
+        behind = Behind([curve_table(context, epochs, self._most_epochs)], links("accuracy by epoch"), rows)
         drawn = [context.picture(panels, " ".join(sentences), behind, "small"), *self._synthesis()]
         return Section(title, anchor, (), drawn)
+
+    @property
+    def _most_epochs(self) -> int:
+        return FEW_EPOCHS if self.prefix else MOST_EPOCHS
 
     def _synthesis(self) -> list[Picture]:
         """What data-free methods generate, if there are any."""
@@ -148,7 +152,7 @@ class View:
         if not found:
             return []
         rows = of_traces(context.data.study, self.trials)
-        behind = Behind([synthesis_table(context, traces)], links("kept", "forgotten"), rows)
+        behind = Behind([synthesis_table(context, traces, self._most_epochs)], links("kept", "forgotten"), rows)
         return [context.picture(synthesis_panels(found), "" if self.prefix else SYNTHESIS, behind, "small")]
 
     def _behind(self, tables: list[Table], metrics: list[str]) -> Behind:

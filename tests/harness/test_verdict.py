@@ -16,7 +16,7 @@ from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.study import load_study
 from harness.unit import Kind
-from harness.verdict import chosen_on_test, passes_but_fails, sees_validation
+from harness.verdict import chosen_on_test, diverges_in_the_audit, passes_but_fails, sees_validation
 
 FORGET, VAL = 122, 216
 MARGIN = 1.96 * (1 / (8 * FORGET)) ** 0.5  # 0.0627: two binomial standard errors of 2 x 122 guesses
@@ -164,3 +164,16 @@ def test_methods_whose_model_is_chosen_on_test_are_named(tmp_path: Path) -> None
     plan = plan_of(tmp_path, "[finetune, dfkd, {dfkd: {select: best_test}}]")
     assert chosen_on_test(plan.study) == ["dfkd"]
     assert chosen_on_test(plan_of(tmp_path, "[finetune, dfkd]").study) == []
+
+
+def test_methods_that_diverge_on_the_shadows_are_named(tmp_path: Path) -> None:
+    broken = {"value": None, "flags": "insufficient nonfinite:3200"}
+    rows = [
+        attack("ct", 0.5),
+        attack("finetune", None, **broken),
+        attack("msg", None, **broken | {"flags": "insufficient"}),  # not yet enough shadows
+        attack("msg", None, **broken | {"level": "L1"}),
+    ]
+    assert verdict(tmp_path, {}, rows) == []
+    store = Store.open(str(tmp_path / "runs"))
+    assert diverges_in_the_audit(plan_of(tmp_path), store) == ["finetune"]

@@ -166,6 +166,17 @@ def test_diverged_releases_are_counted_and_scored_as_uninformative(pairs: Draw, 
     assert result.value < audit(phi[4:], u[4:], o[4:], cluster[4:], level=level)[0].value
 
 
+@pytest.mark.parametrize("level", ["L0", "L1", "L2"])
+@pytest.mark.parametrize("world", ["u", "o"])
+def test_a_method_whose_releases_all_diverged_has_no_value(pairs: Draw, level: Any, world: str) -> None:
+    phi, u, o, cluster = toy(np.random.default_rng(7), pairs, effect=1.0)
+    broken = np.where(u if world == "u" else o, np.nan, phi)
+    for result in audit(broken, u, o, cluster, level=level, fit_phi=phi if level == "L1" else None):
+        assert result.value is None
+        assert result.low is None
+        assert "insufficient" in result.flags
+
+
 def test_only_the_level_that_fits_elsewhere_takes_another_matrix(pairs: Draw) -> None:
     phi, u, o, cluster = toy(np.random.default_rng(8), pairs)
     with pytest.raises(AttackError, match="level L1 without fit_phi"):

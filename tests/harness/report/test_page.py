@@ -191,7 +191,7 @@ def test_every_number_of_a_table_can_be_sorted_by(page: Any, page_of_two: Any) -
             for row in (row for row in rows if len(row) == len(head)):
                 numbers = [cell for at, cell in enumerate(row) if at not in texts and cell.name == "td"]
                 for cell in numbers:
-                    exact = cell.attributes.get("data-value")
+                    exact = cell.attributes.get("data-v")
                     assert exact is not None or not re.match(rf"[≥<{MINUS}\d]", cell.text), (caption, cell.text)
                     shown = re.match(rf"{MINUS}?\d+\.?\d*(?=$|\[|±| ·)", cell.text)
                     if exact is not None and shown:
@@ -401,9 +401,9 @@ def test_a_page_is_written_whole_or_not_at_all(
 
 
 @pytest.mark.slow
-def test_twenty_methods_in_ten_cells_stay_below_a_megabyte_and_a_half(
+def test_twenty_methods_in_ten_cells_with_the_numbers_behind_every_figure_stay_below_two_megabytes_and_a_fifth(
     make: Callable[..., ReportData],
 ) -> None:
     cells = [(dataset, f"class:{place}", "cnn_small") for dataset in ("digits", "fashion") for place in range(5)]
     text = render(make(methods=[f"method_{place:02d}" for place in range(20)], cells=cells))
-    assert len(text.encode()) < 1_500_000
+    assert len(text.encode()) < 2_200_000

@@ -96,6 +96,24 @@ def test_the_page_has_the_figure_its_numbers_and_its_command(data: ReportData, t
     assert "What data-free methods generate" not in render(data)
 
 
+def test_other_numbers_that_methods_note_are_not_taken_for_generated_images(make: Callable[..., ReportData]) -> None:
+    cells = [("digits", "random:0.1", "cnn_small"), ("digits", "class:2", "cnn_small")]
+    study = make(cells=cells, methods=("ct", "msg"))
+
+    def page(name: str) -> str:
+        rows = [
+            {
+                **{"unit": f"u{cell}", "dataset": cell[0], "scenario": cell[1], "architecture": cell[2]},
+                **{"method": "ct", "config": "default", "name": name, "seed": 0, "epoch": 1, "values": [-0.5]},
+            }
+            for cell in cells_of(study.trials)
+        ]
+        return render(replace(study, traces=pl.DataFrame(rows, schema=TRACES)))
+
+    assert "What data-free methods generate" in page(SEEN)
+    assert "What data-free methods generate" not in page("reversal_scale")
+
+
 def test_whoever_was_chosen_on_test_is_named(data: ReportData) -> None:
     warning = "was chosen by its accuracy on test"
     assert re.search(f"the model of <strong>ct</strong> {warning}", render(replace(data, chosen_on_test=("ct",))))
