@@ -105,9 +105,10 @@ def test_ls_tells_of_each_method_what_it_reads_and_what_can_be_set() -> None:
         assert {name: range_["default"] for name, range_ in row["hyperparameters"].items()} == spec.defaults()
         for variant, own in row["variants"].items():
             assert {name: spec.defaults(variant)[name] for name in own} == {name: own[name]["default"] for name in own}
-    assert {row["name"]: list(row["variants"]) for row in document("ls", "methods") if row["variants"]} == {
-        "fisher_forgetting": ["fixed"]
-    }
+    variants = {row["name"]: list(row["variants"]) for row in document("ls", "methods") if row["variants"]}
+    assert variants == {name: list(METHODS[name].overrides) for name in METHODS if METHODS[name].overrides}
+    assert variants["fisher_forgetting"] == ["fixed"]
+    assert variants["m6"] == ["notebook", "notebook2"]
 
 
 def test_ls_lists_metrics_and_suites() -> None:
