@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.metrics.audited import AUDIT_METRICS, FPRS
-from harness.metrics.catalogue import MIA_PARTS, PARTS, SVC_PARTS
+from harness.metrics.catalogue import CLASS_PARTS, MIA_PARTS, PARTS, SVC_PARTS
 from harness.metrics.definitions import (
     DEFINITIONS,
     Definition,
@@ -32,6 +32,7 @@ __all__ = [
     "AUDIT_METRICS",
     "BASE_METRICS",
     "CELL",
+    "CLASS_PARTS",
     "DEFINITIONS",
     "FPRS",
     "GAP_IN_SD",

@@ -2,7 +2,7 @@
 
 | group | what | names |
 |---|---|---|
-| a part (`forget`, `retain`, `val`, `test`, `train`) | its own numbers | `forget/accuracy`, `test/loss` |
+| a part (`forget`, `retain`, `val`, `test`, `test_forget`, …) | its own numbers | `forget/accuracy`, `test/loss` |
 | `gap` | distance to retrain | `gap/retention_deviation`, `gap/to_retrain`, `gap/forget_retention` |
 | `mia` | membership inference | `mia/population_val`, `mia/ulira_o_auc`, `mia/canary/ulira_o_auc_l1` |
 | `audit` | what else the farm tells | `audit/eps_cp_o`, `audit/canary/klom_r` |
@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.metrics import PARTS, SVC_PARTS
+from harness.metrics import CLASS_PARTS, PARTS, SVC_PARTS
 
 Row = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ NAMES = {
 }
 """Metrics of the tables that are no plain measurement on a part."""
 
-_OF_A_PART = re.compile(rf"(?P<what>.+)_(?P<part>{'|'.join((*PARTS, 'train'))})")
+_OF_A_PART = re.compile(rf"(?P<what>.+?)_(?P<part>{'|'.join((*CLASS_PARTS, *PARTS, 'train'))})")
 _ATTACKS = re.compile(r"(?:(?P<attack>offline_1s|offline_2s|rmia|ulira)_)?(?P<statistic>auc|(?:tpr|bacc)@.*)")
 _NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from harness.metrics import CLASS_PARTS, PARTS
 from harness.ranking import OVERALL
 from harness.tracking.names import CI_HIGH, CI_LOW, EPOCHS, SEEDS, Row, attack_name, metric_name, rank_name, series_name
 
-CURVES = {part: f"accuracy_{part}" for part in ("retain", "forget", "val", "test")}
+CURVES = {part: f"accuracy_{part}" for part in (*PARTS, *CLASS_PARTS)}
 """Columns of `epochs` that are metrics, and which."""
 
 Series = dict[str, dict[int, float]]

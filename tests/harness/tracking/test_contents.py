@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from harness.metrics import AUDIT_METRICS, derive, frame, usable
+from harness.metrics import AUDIT_METRICS, CLASS_PARTS, PARTS, derive, frame, usable
 from harness.planner import make_plan
 from harness.ranking import rank
 from harness.study import load_study
@@ -146,6 +146,8 @@ def test_a_plan_without_results_has_no_numbers(make_root: Any) -> None:
         ("accuracy_forget", "forget/accuracy"),
         ("loss_test", "test/loss"),
         ("accuracy_train", "train/accuracy"),
+        ("accuracy_test_forget", "test_forget/accuracy"),
+        ("mia_entropy_forget", "mia/entropy_forget"),
         ("retention_deviation", "gap/retention_deviation"),
         ("gap_to_retrain", "gap/to_retrain"),
         ("population_mia_val", "mia/population_val"),
@@ -164,7 +166,7 @@ def test_every_defined_metric_of_trials_has_a_group_and_a_name_of_its_own() -> N
     names = [metric_name(metric) for metric in defined]
     assert len(set(names)) == len(names)
     assert not [name for name in names if name.startswith("other/")]
-    assert {name.partition("/")[0] for name in names} == {"forget", "retain", "val", "test", "train"} | GROUPS
+    assert {name.partition("/")[0] for name in names} == {*PARTS, *CLASS_PARTS, "train"} | GROUPS
     assert set(NAMES) >= {one for one, name in zip(defined, names, strict=True) if name.partition("/")[0] in GROUPS}
 
 
