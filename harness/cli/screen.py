@@ -37,6 +37,8 @@ FAILURES = 5
 
 LEGEND = "U-LiRA: AUC against images that were never in [95 %] and (R) against retrained models; 0.5 is no leak."
 
+NOTHING = "Nothing to rank yet: no method has unlearned, and nothing has been retrained."
+
 NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
 
 
@@ -52,15 +54,16 @@ def screen(summary: Summary, root: str | None) -> str:
     study, store = summary.plan.study, Store.open(root)
     rankings, audited = _rankings(summary, store), _audited(summary, store)
     header = ["rank", "method", *_shown(rankings).values(), *(f"U-LiRA {pool} (R)" for pool in audited), ""]
+    rows = _rows(rankings, audited)
     lines = [
         f"{study.question or study.name}   {title_line(summary.plan)}   {duration(summary.seconds)}",
         "",
-        columns(_rows(rankings, audited), header),
+        columns(rows, header) if rows else NOTHING,
         "",
         *([LEGEND] if audited else []),
         *_remarks(summary, rankings),
-        *_held_out(summary),
-        *_verdict(summary, store),
+        *(_held_out(summary) if rows else []),
+        *(_verdict(summary, store) if rows else []),
         _where(summary),
     ]
     return "\n".join(lines)

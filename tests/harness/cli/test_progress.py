@@ -101,3 +101,12 @@ def test_a_run_tells_in_plain_lines_where_stderr_is_no_terminal(tmp_path: Path) 
     assert answer.code == 0, answer.err
     assert re.fullmatch(r"plain-\w{8}: 4 units to run, 0 cached\n(trials \d/4; .* left\n)*", answer.err)
     assert "\x1b" not in answer.out + answer.err
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_a_run_of_originals_alone_says_that_there_is_nothing_to_rank(tmp_path: Path) -> None:
+    study = tiny_study.write_study(tmp_path, tiny_study.PLAIN, methods=["finetune"])
+    answer = tiny_study.harness("run", study, "--root", tmp_path / "runs", "--local", "--where", "kind=original")
+    assert answer.code == 0, answer.err
+    assert "\n\nNothing to rank yet" in answer.out
+    assert "rank  method" not in answer.out
