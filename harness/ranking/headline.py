@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from harness.metrics import usable
-from harness.metrics.derive import NOT_MEASURED
+from harness.metrics.derive import CELL, NOT_MEASURED
 from harness.ranking.cells import cell_table
 from harness.ranking.friedman import Friedman, friedman_tests
 from harness.ranking.groups import GroupRule
@@ -55,16 +55,27 @@ def headline_metrics(values: pl.DataFrame) -> tuple[str, ...]:
     """Return the metrics that make the overall rank: `accuracy_metric`, and indiscernibility on val.
 
     If no finished trial had its population MIA measured on val it is that on test; if on neither, accuracy is alone.
+    It is alone, too, where all cells forget whole classes: there the population attack has the few held-out images of
+    a class, and an original that has forgotten nothing passes it.
     """
     measured, none_done = _measured(values), values.filter(pl.col("status") == "done").is_empty()
     privacy = next((metric for metric in PRIVACY if metric in measured or none_done), None)
-    return (accuracy_metric(values), privacy) if privacy else (accuracy_metric(values),)
+    if privacy is None or _forgets_whole_classes(values):
+        return (accuracy_metric(values),)
+    return accuracy_metric(values), privacy
 
 
 def beside(values: pl.DataFrame) -> tuple[str, ...]:
     """Return the metrics that are ranked by themselves: `BESIDE`, and of `BY_CLASS` and `ON_REQUEST` the measured."""
     measured = _measured(values)
-    return (*BESIDE, *(metric for metric in (*BY_CLASS, *ON_REQUEST) if metric in measured))
+    privacy = PRIVACY[:1] if _forgets_whole_classes(values) else ()
+    return (*BESIDE, *(metric for metric in (*privacy, *BY_CLASS, *ON_REQUEST) if metric in measured))
+
+
+def _forgets_whole_classes(values: pl.DataFrame) -> bool:
+    done = values.filter(pl.col("status") == "done")
+    of_classes = done.filter(pl.col("metric").is_in(BY_CLASS), pl.col("flag").is_null())
+    return 0 < of_classes.select(CELL).n_unique() == done.select(CELL).n_unique()
 
 
 def _measured(values: pl.DataFrame) -> set[str]:
