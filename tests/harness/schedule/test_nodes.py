@@ -49,7 +49,7 @@ def test_a_node_that_is_lost_loses_no_unit(
     cluster: Any, node: Any, run: Run, make_units: MakeUnits, store: Store, notes: Path
 ) -> None:
     """It goes in the middle of a unit: `Sleeps` notes which raylet its process belongs to."""
-    units = make_units(["{sleeps: {milliseconds: 400}}"], seeds=4)
+    units = make_units(["{sleeps: {milliseconds: 400, nodes: 2}}"], seeds=4)
     raylet = node.all_processes["raylet"][0].process.pid
 
     def kill() -> None:

@@ -163,12 +163,15 @@ class Counts:
 
 @method(reads=(), source="test")
 class Sleeps:
-    """Take so many milliseconds."""
+    """Take so many milliseconds, once units have run on so many nodes."""
 
     milliseconds: int = integer(1, 100_000, default=500)
+    nodes: int = integer(1, 10, default=1)
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         (folder() / f"sleeping-{os.getppid()}").touch()  # in which node's care
+        while len(list(folder().glob("sleeping-*"))) < self.nodes:
+            time.sleep(0.05)
         time.sleep(self.milliseconds / 1000)
         return model
 
