@@ -149,9 +149,9 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
     remarks = []
     overall = rankings.filter(pl.col("metric") == "overall")
     if not overall.is_empty() and overall["cells"][0] == 1:
-        remarks.append(
-            f"± spans 95 % over {plural(int(overall['seeds'][0]), 'seed')}; one cell, so it speaks of that cell alone."
-        )
+        seeds = int(overall["seeds"][0])
+        spread = f"± spans 95 % over {seeds} seeds" if seeds > 1 else "One seed has no spread"
+        remarks.append(f"{spread}; one cell, so it speaks of that cell alone.")
     for unit in summary.failed[:FAILURES]:
         remarks.append(f"failed: {unit}   harness show {unit.id}")
     if len(summary.failed) > FAILURES:
