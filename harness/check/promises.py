@@ -44,6 +44,11 @@ class Case:
     def __str__(self) -> str:
         return f"{self.method}-{self.architecture}-{self.scenario}"
 
+    @property
+    def forget_classes(self) -> tuple[int, ...]:
+        """The classes that the scenario names."""
+        return registry.parse_scenario(self.scenario).forget_classes
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -161,7 +166,7 @@ def _run(
     run = problem.new_run(case.architecture, seed, observe, stop)
     given = problem.own_copy(case.architecture).train(training)
     with problem.optimizer_steps() as rates:
-        values, classes = _values(case, batch_size), registry.parse_scenario(case.scenario).forget_classes
+        values, classes = _values(case, batch_size), case.forget_classes
         model = problem.unlearn(case.method, run, index, values, model=given, source=source, forget_classes=classes)
     return Outcome(digest(model.state_dict()), stop.asked, run.steps + run.steps_aside, len(rates)), model
 
@@ -191,7 +196,7 @@ def _stop_after(case: Case, after: int, asked: int) -> None:
     run = problem.new_run(case.architecture, stop=stop)
     with problem.optimizer_steps() as rates:
         try:
-            values, classes = _values(case), registry.parse_scenario(case.scenario).forget_classes
+            values, classes = _values(case), case.forget_classes
             index, architecture = problem.parts(case.scenario), case.architecture
             problem.unlearn(case.method, run, index, values, architecture=architecture, forget_classes=classes)
         except Stopped:

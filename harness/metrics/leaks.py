@@ -16,12 +16,7 @@ def leaks(attacks: pl.DataFrame, null: str = "O") -> pl.DataFrame:
     `attacks` is the table of one study. A row leaks if its AUC is above 0.5 with p < 0.05, adjusted for
     all rows that are returned (Holm 1979, Scand. J. Statist. 6). Rows without a p value are left out.
     """
-    rows = attacks.filter(
-        pl.col("level") == "L2",
-        pl.col("null") == null,
-        pl.col("metric") == HEADLINE,
-        pl.col("p_value").is_not_null(),
-    )
+    rows = _headline(attacks, null).filter(pl.col("p_value").is_not_null())
     adjusted = pl.Series("adjusted", holm(rows["p_value"].to_list()), dtype=pl.Float64)
     return rows.with_columns(leaks=(adjusted < LEVEL) & (rows["value"] > GUESSING))
 
@@ -29,6 +24,8 @@ def leaks(attacks: pl.DataFrame, null: str = "O") -> pl.DataFrame:
 def audited_in_vain(attacks: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of U-LiRA's AUC (level L2, null O) that have no value because the releases diverged."""
     broken = pl.col("flags").str.contains("insufficient") & pl.col("flags").str.contains("nonfinite")
-    return attacks.filter(
-        pl.col("level") == "L2", pl.col("null") == "O", pl.col("metric") == HEADLINE, pl.col("value").is_null(), broken
-    )
+    return _headline(attacks, "O").filter(pl.col("value").is_null(), broken)
+
+
+def _headline(attacks: pl.DataFrame, null: str) -> pl.DataFrame:
+    return attacks.filter(pl.col("level") == "L2", pl.col("null") == null, pl.col("metric") == HEADLINE)

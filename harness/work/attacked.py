@@ -15,6 +15,9 @@ from harness.contracts.parts import FORGET, RETAIN, TEST, Part
 from harness.engine.evaluate import Evaluation, log_probabilities
 from harness.work.bench import Loaded, Parts
 
+Numbers = Mapping[tuple[str, str], float | None]
+"""By part and metric; None where a number cannot be computed."""
+
 SVC_IMAGES = 2000
 """SVC-MIA is fitted on, and asked about, at most this many images of each part: its time grows with their square."""
 
@@ -57,7 +60,7 @@ def population_accuracy(members: Signal, others: Signal) -> float | None:
         return None
 
 
-def mia_efficacies(model: nn.Module, loaded: Loaded, parts: Parts) -> dict[tuple[str, str], float | None]:
+def svc_mia(model: nn.Module, loaded: Loaded, parts: Parts) -> Numbers:
     """Return M-conf (share called non-members) and M-ent (share called members) of the forget set.
 
     The attacker is fitted on retain and test images of the same classes. Where whole classes are forgotten it has seen

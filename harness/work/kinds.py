@@ -24,7 +24,7 @@ from harness.engine.seeding import generator, seeded
 from harness.engine.train import train
 from harness.farm import Query
 from harness.unit import Kind, Unit
-from harness.work.attacked import Signal, mia_efficacies, population_accuracy, population_signals
+from harness.work.attacked import Numbers, Signal, population_accuracy, population_signals, svc_mia
 from harness.work.bench import Loaded, Parts, Workbench
 
 CURVE_IMAGES = 512
@@ -40,12 +40,9 @@ class Outcome:
     steps: int
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     curves: list[EpochRecord] = field(default_factory=list)
-    population_mia: Mapping[str, float | None] = field(default_factory=dict)
     signals: Mapping[tuple[str, Query], Signal] = field(default_factory=dict)
-    efficacies: Mapping[tuple[str, str], float | None] = field(default_factory=dict)
-    """What SVC-MIA says of a part, by part and metric."""
-    numbers: Mapping[str, float | None] = field(default_factory=dict)
-    """What else was measured of the model as a whole, by metric."""
+    numbers: Numbers = field(default_factory=dict)
+    """What else was measured, by part (`all`: of the model as a whole) and metric."""
 
 
 Phase = Callable[[str], None]
@@ -77,20 +74,22 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     seconds = run.clock.stop()
     if unit.kind == Kind.TIMING:
-        return Outcome(model, seconds, run.steps)
+        return Outcome(model, seconds, run.steps, numbers={("all", "seconds"): seconds})
     phase("evaluate")
     # No choice of hyperparameters sees test.
     held_out = (VAL,) if unit.kind == Kind.SEARCH else (VAL, TEST)
     evaluations = evaluate_parts(model, loaded, {part: parts.index[part] for part in (RETAIN, FORGET, *held_out)})
     phase("attack")
     signals = population_signals(evaluations, loaded, parts, held_out)
-    attacked = {part.value: population_accuracy(signals[FORGET], signals[part]) for part in held_out}
+    attacked: Numbers = {
+        (part.value, "population_mia"): population_accuracy(signals[FORGET], signals[part]) for part in held_out
+    }
     if unit.kind == Kind.SEARCH:
-        return Outcome(model, seconds, run.steps, evaluations, population_mia=attacked)
+        return Outcome(model, seconds, run.steps, evaluations, numbers=attacked)
     asked: dict[tuple[str, Query], Signal] = {(part, "identity"): signal for part, signal in signals.items()}
     evaluations |= by_class(evaluations[TEST], loaded.labels[parts.split.of(TEST)], parts.forget_classes)
-    efficacies = mia_efficacies(model, loaded, parts)
-    return Outcome(model, seconds, run.steps, evaluations, run.curves, attacked, asked, efficacies)
+    numbers = {**attacked, **svc_mia(model, loaded, parts)}
+    return Outcome(model, seconds, run.steps, evaluations, run.curves, asked, numbers)
 
 
 def _prepare(

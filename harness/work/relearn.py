@@ -48,7 +48,8 @@ def relearn_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
 
     on_the_clock(unit, run, work)
     numbers = {"relearn_steps": steps, "relearn_target": target, "relearn_steps_most": steps_at_most(len(train))}
-    return Outcome(model, run.clock.stop(), run.steps, numbers=numbers)
+    whole = {("all", metric): number for metric, number in numbers.items()}
+    return Outcome(model, run.clock.stop(), run.steps, numbers=whole)
 
 
 def asked(loaded: Loaded, parts: Parts) -> torch.Tensor:

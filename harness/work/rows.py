@@ -21,7 +21,7 @@ from harness.contracts.method import METHODS
 from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
 from harness.farm import Query
-from harness.unit import Kind, Unit
+from harness.unit import Unit
 from harness.version import __version__, commit
 from harness.work.attacked import Signal
 from harness.work.bench import Workbench
@@ -153,16 +153,10 @@ def _metrics(attempt: Attempt, outcome: Outcome) -> Iterator[Row]:
     def row(part: str, metric: str, value: float | None) -> Row:
         return attempt.columns | {"part": part, "metric": metric, "value": _number(value)}
 
-    if attempt.unit.kind == Kind.TIMING:
-        yield row("all", "seconds", outcome.seconds)
-    for metric, number in outcome.numbers.items():
-        yield row("all", metric, number)
     for part, evaluation in outcome.evaluations.items():
         yield row(part, "accuracy", evaluation.accuracy)
         yield row(part, "loss", evaluation.loss)
-    for part, value in outcome.population_mia.items():
-        yield row(part, "population_mia", value)
-    for (part, metric), value in outcome.efficacies.items():
+    for (part, metric), value in outcome.numbers.items():
         yield row(part, metric, value)
 
 

@@ -18,6 +18,9 @@ from torch.nn.functional import cross_entropy, log_softmax, softmax
 from harness.contracts import ImageFormat, Run, View
 from harness.errors import HarnessError
 
+CLASS_REQUESTS = ("class", "classes")
+"""The scenarios that name what to forget by its class."""
+
 
 class NotAClassRequest(HarnessError):
     """A data-free method was asked to forget something else than some of the classes."""

@@ -16,7 +16,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from harness.contracts import Diverged, Run, View, choice, fixed, integer, log_uniform, method, share_of_training
-from tasks.methods._data_free import check_teacher, classes_to_forget, divergences, generator
+from tasks.methods._data_free import CLASS_REQUESTS, check_teacher, classes_to_forget, divergences, generator
 
 RESET_AFTER = 100
 """Batches in a row of which the filter leaves nothing, after which the generator goes back to its last checkpoint."""
@@ -26,7 +26,7 @@ FACTOR, PATIENCE = 0.5, 2
 
 @method(
     reads=(),
-    scenarios=("class", "classes"),
+    scenarios=CLASS_REQUESTS,
     source="Chundawat et al. 2023, IEEE TIFS, arXiv 2201.05629, Gated Knowledge Transfer",
 )
 class GktOriginal:

@@ -27,6 +27,7 @@ from harness.contracts import (
     variants,
 )
 from tasks.methods._data_free import (
+    CLASS_REQUESTS,
     Normalise,
     UnsuitableTeacher,
     adversarial,
@@ -45,7 +46,6 @@ from tasks.methods._data_free import (
 
 ISPF = "arXiv 2412.13790"
 GKT = "Chundawat et al. 2023, IEEE TIFS, arXiv 2201.05629"
-CLASSES = ("class", "classes")
 NOISE = 256
 COLLAPSED = 20
 """Epochs in a row that leave the student without an image, after which the generator counts as collapsed."""
@@ -110,7 +110,7 @@ class Dfkd(Distilled):
         return list(data.forget_classes)
 
 
-@method(reads=(), scenarios=CLASSES, source=f"{ISPF}, baseline BlockF")
+@method(reads=(), scenarios=CLASS_REQUESTS, source=f"{ISPF}, baseline BlockF")
 class Blockf(Distilled):
     """Learn from no generated image that the original takes for a class to forget."""
 
@@ -152,12 +152,12 @@ class PostFiltered(Thresholded):
         return post_filtered(teacher, forget, self.threshold / teacher.shape[1], self.pf_select == "iterate")
 
 
-@method(reads=(), scenarios=CLASSES, source=f"{GKT}, re-implemented in {ISPF}")
+@method(reads=(), scenarios=CLASS_REQUESTS, source=f"{GKT}, re-implemented in {ISPF}")
 class Gkt(Filtered):
     """Learn from no generated image in which the original sees a trace of a class to forget."""
 
 
-@method(reads=(), scenarios=CLASSES, source=f"{ISPF}, Inhibited Synthesis with the filter of GKT", name="is")
+@method(reads=(), scenarios=CLASS_REQUESTS, source=f"{ISPF}, Inhibited Synthesis with the filter of GKT", name="is")
 class Is(Filtered):
     """GKT whose generator is led away from the classes to forget, so that the filter drops fewer images."""
 
@@ -166,12 +166,12 @@ class Is(Filtered):
         return inhibited(teacher, student, forget)
 
 
-@method(reads=(), scenarios=CLASSES, source=f"{ISPF}, PostFilter")
+@method(reads=(), scenarios=CLASS_REQUESTS, source=f"{ISPF}, PostFilter")
 class Pf(PostFiltered):
     """Learn from every generated image, with the classes to forget taken out of the original's answer."""
 
 
-@method(reads=(), scenarios=CLASSES, source=ISPF)
+@method(reads=(), scenarios=CLASS_REQUESTS, source=ISPF)
 class Ispf(PostFiltered):
     """Inhibited Synthesis and PostFilter: a generator led away from the classes to forget, and edited answers."""
 
