@@ -100,11 +100,16 @@ class FarmRef:
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
 
 
+def setting(method: str, config: str) -> str:
+    """Return how one of several settings of a method is named: `multi_gan (images=real)`, `multi_gan (default)`."""
+    return f"{method} ({config})"
+
+
 @dataclass(frozen=True)
 class Farm:
     """A farm as a study asks for it: shadows (even), how many of them are also retrained, attack levels, how many
     more shadows (even) are for tuning alone, with half splits the number of draws from each, which attacks beside
-    U-LiRA, and which methods (none named: all)."""
+    U-LiRA, and which methods or settings of methods (none named: all)."""
 
     ref: FarmRef
     shadows: int
@@ -115,9 +120,9 @@ class Farm:
     attacks: tuple[str, ...] = ATTACKS
     methods: tuple[str, ...] = ()
 
-    def audits(self, method: str) -> bool:
+    def audits(self, method: str, config: str) -> bool:
         """Whether a method is audited; the no-op always is, as the reference above."""
-        return not self.methods or method in (*self.methods, "original")
+        return not self.methods or method in (*self.methods, "original") or setting(method, config) in self.methods
 
     @property
     def numbers(self) -> tuple[int, ...]:

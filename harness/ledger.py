@@ -11,7 +11,7 @@ from typing import Protocol
 
 from harness.planner import Plan
 from harness.store import Lease, Store
-from harness.unit import Kind, Unit, keeps_model
+from harness.unit import Unit, keeps_model
 from harness.views import Written
 from harness.work.unit import Status
 
@@ -66,7 +66,10 @@ class Ledger:
 
     def __init__(self, plan: Plan, store: Store, lease: Lease, progress: Progress) -> None:
         self.plan, self.store, self.lease, self.progress = plan, store, lease, progress
-        self.cached = len(plan.units.keys() & store.committed())
+        committed = store.committed()
+        self.cached = len(plan.units.keys() & committed)
+        still = (unit for key, unit in plan.units.items() if unit.kind.of_trial and key not in committed)
+        self._to_look = Counter(unit.needs[0] for unit in still)
         self.ran: Counter[Status] = Counter()
         self.failed: list[Unit] = []
         self._unfolded = 0
@@ -90,9 +93,8 @@ class Ledger:
         self.ran[status] += 1
         if status == "failed":
             self.failed.append(unit)
-        elif unit.kind == Kind.RELEARN:
-            # At once: a study may have thousands of trials, and nobody else starts from this one.
-            self._drop_model(self.plan.units[unit.needs[0]])
+        elif unit.kind.of_trial:
+            self._looked_at(unit.needs[0])
         self._unfolded += 1
         self.lease.beat()
         now = time.monotonic()
@@ -104,6 +106,12 @@ class Ledger:
         """Show others that this driver lives, and whoever looks on that it works."""
         self.lease.beat()
         self.progress.beat()
+
+    def _looked_at(self, trial: str) -> None:
+        """Drop the weights of a trial with the last unit that looks at it: a study may have thousands of trials."""
+        self._to_look[trial] -= 1
+        if self._to_look[trial] <= 0:
+            self._drop_model(self.plan.units[trial])
 
     def _drop_models(self) -> None:
         """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""

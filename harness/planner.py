@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from harness.contracts.artifact import artifacts_of, named
 from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS
 from harness.contracts.recipe import Recipe
@@ -20,12 +21,14 @@ from harness.study import MethodChoice, Study
 from harness.unit import DEFAULT, DatasetRef, Kind, Named, Unit
 
 RETRAIN, ORIGINAL = "retrain", "original"
+SHARED_SEED = 0
+"""The seed of artifacts and of the originals that judge them: studies of other seeds share them, too."""
 AUDIT = Named("audit", 1)
 """The scenario of the farm: forget what of an audit pool is in the shadow."""
 
 
 def stage(kind: Kind) -> int:
-    """Return the stage that runs a kind: trials and relearning, then the farm, then timing alone on the machine."""
+    """Return the stage of a kind: trials and what looks at them, then the farm, then timing alone on the machine."""
     return 2 if kind == Kind.TIMING else 1 if kind.of_farm else 0
 
 
@@ -107,34 +110,44 @@ class _Cell:
     def units(self, seed: int, left_out: list[str]) -> Iterator[Unit]:
         yield (original := self._original(seed))
         for scenario in self.study.scenarios_on(self.dataset.name):
-            named = self._scenario(scenario)
+            where = self._scenario(scenario)
             for choice in self._methods():
                 if not choice.spec.supports(scenario.partition(":")[0]):
                     left_out.append(f"{choice.spec.name} does not support {scenario}")
                     continue
-                trial = self._chosen(self._trial(named, choice, seed, original), choice, scenario)
-                # Doing nothing takes no time, and leaves nothing to learn again.
-                further = () if choice.spec.name == ORIGINAL else self.study.measures
-                relearns = "anamnesis" in further
-                yield replace(trial, started_from=relearns)
-                if relearns:
-                    # All that the trial itself needs is among them: its weights can be made again where they are gone.
-                    yield replace(trial, kind=Kind.RELEARN, needs=(trial.id, original.id))
-                if "run_time" in further:
-                    yield replace(trial, kind=Kind.TIMING)
+                yield from self._shared(where, choice)
+                trial = self._chosen(self._trial(where, choice, seed, original), choice, scenario)
+                looking = list(self._looking_at(trial, original))
+                yield replace(trial, started_from=bool(looking))
+                yield from looking
+                if "run_time" in self._measures(trial):
+                    # What is made once for several trials is made again where one of them is timed.
+                    yield replace(trial, kind=Kind.TIMING, needs=trial.needs[:1])
+
+    def _looking_at(self, trial: Unit, original: Unit) -> Iterator[Unit]:
+        """What looks at the model of a trial; all that the trial needs is among the needs: it can be made again."""
+        if "anamnesis" in self._measures(trial):
+            yield replace(trial, kind=Kind.RELEARN, needs=(trial.id, original.id, *trial.needs[1:]))
+        if "mia_trio" in self.study.measures:
+            yield replace(trial, kind=Kind.ATTACK, needs=(trial.id, *trial.needs))
+
+    def _measures(self, trial: Unit) -> Collection[str]:
+        """What is asked of a method at work: doing nothing takes no time, and leaves nothing to learn again."""
+        return () if trial.method.name == ORIGINAL else self.study.measures
 
     def search_units(self, search: Search) -> Iterator[Unit]:
         """Every trial after its original and retrain, and after all trials of earlier generations."""
         for scenario in self.study.scenarios_on(self.dataset.name):
-            named = self._scenario(scenario)
+            where = self._scenario(scenario)
             originals = {seed: self._original(seed) for seed in search.seeds}
             for seed, original in originals.items():
                 yield original
-                yield self._trial(named, _reference(RETRAIN), seed, original)
+                yield self._trial(where, _reference(RETRAIN), seed, original)
             for choice in self.study.methods:
                 if not (choice.searched and choice.spec.supports(scenario.partition(":")[0])):
                     continue
-                trials = {seed: self._trial(named, choice, seed, original) for seed, original in originals.items()}
+                yield from self._shared(where, choice)
+                trials = {seed: self._trial(where, choice, seed, original) for seed, original in originals.items()}
                 for number in range(search.trials):
                     config = _joined(choice.config, f"suggestion={number}")
                     for seeds in search.streams:
@@ -153,16 +166,20 @@ class _Cell:
             for pool in farm.pools:
                 scenario = Named(f"{AUDIT.name}:{pool}", AUDIT.version)
                 for choice in self._methods():
-                    if choice.spec.name != RETRAIN and farm.audits(choice.spec.name) and choice.spec.supports("random"):
+                    name, audited = choice.spec.name, farm.audits(choice.spec.name, choice.config)
+                    if name != RETRAIN and audited and choice.spec.supports("random"):
                         unit = self._unit(Kind.SHADOW_UNLEARN, scenario, choice, shadow, (trained.id,))
                         unit = self._chosen(unit, choice, self.study.search_scenario(self.dataset.name))
-                    elif choice.spec.name == RETRAIN and shadow < farm.retrains:
+                    elif name == RETRAIN and shadow < farm.retrains:
                         unit = self._unit(Kind.SHADOW_RETRAIN, scenario, choice, shadow)
                     else:
                         continue
                     yield replace(unit, farm=farm.ref, pool=pool)
 
     def _original(self, seed: int) -> Unit:
+        """Return what the trials of a seed start from: the original of that seed, or that of the study's first."""
+        if self.study.originals == "shared":
+            seed = self.study.seeds[0]
         return self._unit(Kind.ORIGINAL, Named("", 0), _reference(ORIGINAL), seed)
 
     def _scenario(self, text: str) -> Named:
@@ -178,7 +195,21 @@ class _Cell:
     def _trial(self, scenario: Named, choice: MethodChoice, seed: int, original: Unit) -> Unit:
         if choice.spec.name == RETRAIN:
             return self._unit(Kind.RETRAIN, scenario, choice, seed)
-        return self._unit(Kind.UNLEARN, scenario, choice, seed, needs=(original.id,))
+        shared = (unit.id for unit in self._shared(scenario, choice) if unit.kind == Kind.ARTIFACT)
+        return self._unit(Kind.UNLEARN, scenario, choice, seed, needs=(original.id, *shared))
+
+    def _shared(self, scenario: Named, choice: MethodChoice) -> Iterator[Unit]:
+        """The artifacts of a method, each after the original that judges it.
+
+        Settings that a search draws choose no artifact: they are not known yet.
+        """
+        judge = self._unit(Kind.ORIGINAL, Named("", 0), _reference(ORIGINAL), SHARED_SEED)
+        for one in artifacts_of(choice.spec.create(dict(choice.values))):
+            spec, values = named(one)
+            config = ",".join(f"{key}={value}" for key, value in values.items() if value != spec.defaults()[key])
+            made = MethodChoice(spec, config or DEFAULT, tuple(values.items()))
+            yield judge
+            yield self._unit(Kind.ARTIFACT, scenario, made, SHARED_SEED, needs=(judge.id,))
 
     def _methods(self) -> Iterable[MethodChoice]:
         """The references come first, whether the study names them or not: every number needs them."""

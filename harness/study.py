@@ -13,12 +13,12 @@ from harness.contracts.dataset import DATASETS, DatasetSpec
 from harness.contracts.method import METHODS, VARIANT, MethodSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
-from harness.engine.split import subset_development, train_and_val
+from harness.engine.split import divide, subset_development
 from harness.errors import HarnessError, did_you_mean
-from harness.farm import Farm, check_size
+from harness.farm import Farm, check_size, setting
 from harness.farm_deep_unlearn import held_out
 from harness.origin import Search
-from harness.studyfile import Measure, RecipeOverrides, StudyFile, read_study_file
+from harness.studyfile import Measure, Originals, RecipeOverrides, StudyFile, read_study_file
 from harness.unit import DEFAULT, DatasetRef, KeepModels, Resources
 from harness.yamlfile import Key, YamlFile
 
@@ -64,6 +64,8 @@ class Study:
     keep_models: KeepModels
     published: tuple[tuple[int, str], ...] = ()
     """How many models others count for the same question, and what they are."""
+    originals: Originals = "per_seed"
+    """`shared`: every trial starts from the original of the first seed."""
 
     def scenarios_on(self, dataset: str) -> list[str]:
         """Return the scenarios on a data set: `class:*` is each of its classes."""
@@ -123,6 +125,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         time_limit=raw.time_limit,
         keep_models=raw.keep_models,
         published=tuple((one.count, one.what) for one in raw.published),
+        originals=raw.originals,
     )
 
 
@@ -144,7 +147,7 @@ def _farm(
     farm = raw.farm.resolve() if "ulira" in raw.measures else None
     if farm is None:
         return None
-    names = [choice.spec.name for choice in methods]
+    names = [name for one in methods for name in (one.spec.name, setting(one.spec.name, one.config))]
     for position, name in enumerate(farm.methods):
         if name not in names:
             told = f"no method {name!r} in the study{did_you_mean(name, names)}"
@@ -232,7 +235,8 @@ def development_images(dataset: DatasetRef) -> int:
 
 
 def _training_images(dataset: DatasetRef) -> int:
-    return len(train_and_val(development_images(dataset))[0])
+    spec = DATASETS[dataset.name]
+    return len(divide(development_images(dataset), dataset.count or spec.development + spec.test, spec.val)[0])
 
 
 def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iterable[str]) -> list[MethodChoice]:

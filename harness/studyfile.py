@@ -29,7 +29,11 @@ from harness.origin import GENERATION_SIZE, Sampler, Search, Select
 from harness.unit import KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
-Measure = Literal["accuracy", "retention_deviation", "population_mia", "ulira", "run_time", "anamnesis"]
+Measure = Literal[
+    "accuracy", "retention_deviation", "population_mia", "ulira", "run_time", "anamnesis", "mia_trio", "challenge"
+]
+Originals = Literal["per_seed", "shared"]
+"""What trials start from: each from the original of its own seed, or all from that of the study's first seed."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -178,6 +182,7 @@ class StudyFile(BaseModel):
     scenarios: Annotated[list[str], Field(min_length=1)]
     methods: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] | Literal["all"]
     seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[Seed], Field(min_length=1)] = 1
+    originals: Originals = "per_seed"
     recipe: RecipeOverrides = RecipeOverrides()
     search: SearchFile = SearchFile()
     farm: FarmFile = FarmFile()

@@ -77,7 +77,7 @@ def _refuse_unknown(table: str) -> None:
 
 
 def _of_plan(store: Store, document: Mapping[str, Any]) -> pl.DataFrame:
-    wanted = {*KINDS, Kind.TIMING, Kind.RELEARN}
+    wanted = {*KINDS, Kind.TIMING, *(kind for kind in Kind if kind.of_trial)}
     ids = [unit["id"] for unit in document["units"] if unit["kind"] in wanted]
     units, metrics, epochs = (of_units(store, name, ids) for name in ("units", "metrics", "epochs"))
     is_search = pl.col("kind") == Kind.SEARCH

@@ -21,13 +21,16 @@ RESULTS_VERSION = 1
 RELEARN_VERSION = 1
 """Raised when relearning changes (`harness.engine.relearn`); part of the ids of its units."""
 
+ATTACK_VERSION = 1
+"""Raised when the three attackers change (`harness.attacks.trio`); part of the ids of the units that run them."""
+
 DEFAULT = "default"
 """The origin of hyperparameters that nobody set."""
 
 
 KeepModels = Literal["original", "none", "all", "farm"]
-"""Whose weights stay in the store at the end: originals, nobody's, also those of retrains and unlearned models, or
-(`farm`) of all these and of the farm's models, too."""
+"""Whose weights stay in the store at the end: those of originals and artifacts, nobody's, also those of retrains and
+unlearned models, or (`farm`) of all these and of the farm's models, too."""
 
 Resources = Literal["auto"] | Mapping[str, float]
 """What is set aside for a unit: `auto`, or CPU cores and a share of one GPU, `{"cpu": 1, "gpu": 0.25}`."""
@@ -38,9 +41,11 @@ class Kind(StrEnum):
 
     ORIGINAL = "original"
     RETRAIN = "retrain"
+    ARTIFACT = "artifact"
     SEARCH = "search"
     UNLEARN = "unlearn"
     RELEARN = "relearn"
+    ATTACK = "attack"
     SHADOW = "shadow"
     SHADOW_RETRAIN = "shadow_retrain"
     SHADOW_UNLEARN = "shadow_unlearn"
@@ -50,6 +55,11 @@ class Kind(StrEnum):
     def of_farm(self) -> bool:
         """Whether the unit belongs to the shadow-model farm; its seed is then the number of the shadow."""
         return self in (Kind.SHADOW, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
+
+    @property
+    def of_trial(self) -> bool:
+        """Whether the unit looks at the model of a trial, the first of its needs."""
+        return self in (Kind.RELEARN, Kind.ATTACK)
 
     @property
     def from_scratch(self) -> bool:
@@ -113,7 +123,7 @@ class Unit:
     @property
     def is_start(self) -> bool:
         """Whether others may start from its model, so that its weights must be there until they have ended."""
-        return self.kind.from_scratch or self.started_from
+        return self.kind.from_scratch or self.kind == Kind.ARTIFACT or self.started_from
 
     @property
     def hyperparameters(self) -> dict[str, Value]:
@@ -130,6 +140,8 @@ class Unit:
             content["search_version"] = SEARCH_VERSION
         if self.kind == Kind.RELEARN:
             content["relearn_version"] = RELEARN_VERSION
+        if self.kind == Kind.ATTACK:
+            content["attack_version"] = ATTACK_VERSION
         content["results_version"] = RESULTS_VERSION
         return content
 
@@ -147,7 +159,7 @@ class Unit:
     @property
     def stream(self) -> str:
         """What sets the random numbers of a farm's units apart from those of trials with the same method and seed."""
-        return self.scenario.name if self.kind.of_farm else ""
+        return "" if self.farm is None else self.scenario.name
 
     def columns(self) -> dict[str, Any]:
         """Return the identity columns that every row about this unit carries (all but the attempt)."""
@@ -215,6 +227,8 @@ def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:
 def keeps_model(unit: Unit, keep: KeepModels) -> bool:
     """Whether the weights of a unit stay in the store when a study has ended; those of the farm only by `farm`."""
     if keep == "farm":
-        return unit.kind not in (Kind.TIMING, Kind.SEARCH, Kind.RELEARN)
-    trials = (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN)
-    return unit.kind == Kind.ORIGINAL if keep == "original" else unit.kind in trials and keep == "all"
+        return unit.kind not in (Kind.TIMING, Kind.SEARCH) and not unit.kind.of_trial
+    trials = (Kind.ORIGINAL, Kind.ARTIFACT, Kind.RETRAIN, Kind.UNLEARN)
+    if keep == "original":
+        return unit.kind in (Kind.ORIGINAL, Kind.ARTIFACT)
+    return unit.kind in trials and keep == "all"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from harness.audit import FarmAudit, attack_rows, audit_farm
+from harness.audit import FarmAudit, attack_rows, audit_farm, challenge_rows
 from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError, one_line
 from harness.frames import of_units, trials
@@ -50,8 +50,9 @@ def rebuild(plan: Plan, store: Store) -> Written:
     values = trials(store, plan.units)
     ranked = rank_study(values, study=plan.study.name, classes=classes_of(plan))
     audited = _audited(plan, store)
-    if audited is not None:
-        store.replace("attacks", audited.attacks, {"study": plan.study.name})
+    attacked = _attacked(plan, store, values, audited)
+    if attacked is not None:
+        store.replace("attacks", attacked, {"study": plan.study.name})
     if plan.study.search is not None:
         store.replace("searches", search_rows(plan.units, plan.study.name, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
@@ -59,7 +60,7 @@ def rebuild(plan: Plan, store: Store) -> Written:
     page, missing = None, []
     # Views can be made again at any time: one that fails must not cost the screen of a finished run.
     try:
-        page = _report(plan, store, values, ranked, audited)
+        page = _report(plan, store, values, ranked, audited, attacked)
     except Exception as error:
         missing.append(f"the report could not be written: {one_line(error)}; try: harness report {plan.study.name}")
     try:
@@ -85,11 +86,29 @@ def _audited(plan: Plan, store: Store) -> FarmAudit | None:
     return None if farm is None else audit_farm(plan.units, farm, plan.study.name, store)
 
 
-def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFrame, audited: FarmAudit | None) -> Path:
+def _attacked(plan: Plan, store: Store, values: pl.DataFrame, audited: FarmAudit | None) -> pl.DataFrame | None:
+    """Return what the table `attacks` holds of a study: its audit, and the challenge's score; None without either."""
+    found = [] if audited is None else [audited.attacks]
+    if "challenge" in plan.study.measures:
+        found.append(challenge_rows(plan.units, values, plan.study.name, store))
+    return pl.concat(found) if found else None
+
+
+def _report(
+    plan: Plan,
+    store: Store,
+    values: pl.DataFrame,
+    rankings: pl.DataFrame,
+    audited: FarmAudit | None,
+    attacked: pl.DataFrame | None,
+) -> Path:
     from harness.report import ReportData, write_report
-    from harness.report.data import PLANNED, TRACES
+    from harness.report.data import PLANNED, SHEETS, TRACES
 
     study, classes = plan.study, classes_of(plan)
+    units, traces = (of_units(store, name, plan.units) for name in ("units", "traces"))
+    by_artifact = pl.col("kind") == Kind.ARTIFACT
+    made = units.select("unit", "status", "steps", "work_seconds")
     data = ReportData(
         study=study.name,
         question=study.question,
@@ -99,12 +118,14 @@ def _report(plan: Plan, store: Store, values: pl.DataFrame, rankings: pl.DataFra
         trials=values,
         rankings=rankings,
         epochs=of_units(store, "epochs", plan.units),
-        traces=of_units(store, "traces", plan.units).select(TRACES.names()),
+        traces=traces.filter(~by_artifact).select(TRACES.names()),
+        sheets=of_units(store, "sheets", plan.units).join(made, on="unit").select(SHEETS.names()),
+        artifact_traces=traces.filter(by_artifact).select(TRACES.names()),
         forget_classes={name: parse_scenario(name).forget_classes for name in _scenarios(plan)},
         failures=of_units(store, "failures", plan.units),
-        attacks=polars_schema("attacks").to_frame() if audited is None else audited.attacks,
+        attacks=polars_schema("attacks").to_frame() if attacked is None else attacked,
         definitions=definitions(),
-        units=of_units(store, "units", plan.units),
+        units=units,
         cells=compare_cells(values, classes=classes),
         friedman=tuple(friedman_study(values, classes=classes)),
         planned=pl.DataFrame([unit.columns() for unit in plan.units.values()], schema=PLANNED),

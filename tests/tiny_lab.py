@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness import registry
 from harness.check import problem as tiny
-from harness.contracts import Augmentation, DatasetSpec, Images, Recipe
+from harness.contracts import ARTIFACTS, Augmentation, DatasetSpec, Images, Recipe
 from harness.contracts.space import Value
 from harness.engine.split import train_and_val
 from harness.farm import FarmRef, PoolSpec
@@ -55,7 +56,7 @@ def unit(
     about: dict[str, Any] = {"seed": seed, "recipe": recipe, "dataset": dataset}
     if kind in (Kind.UNLEARN, Kind.SEARCH) or (kind == Kind.TIMING and method != "retrain"):
         needs = (unit(Kind.ORIGINAL, **about).id,)
-    if kind == Kind.RELEARN:
+    if kind.of_trial:
         trial = Kind.RETRAIN if method == "retrain" else Kind.UNLEARN
         needs = (unit(trial, method, scenario=scenario, **about).id, unit(Kind.ORIGINAL, **about).id)
     if kind == Kind.SHADOW_UNLEARN:
@@ -75,6 +76,14 @@ def unit(
         pool=pool,
         **about,
     )
+
+
+def gan(of: str, **values: Value) -> Unit:
+    """Return the unit that makes a small GAN of one part for `multi_gan`, judged by the original."""
+    registry.load()
+    spec, blank = ARTIFACTS["dcgan"], unit(Kind.UNLEARN)
+    settings = {**spec.defaults(), "of": of, "steps": 6, "batch_size": 8, "width": 4, **values}
+    return replace(blank, kind=Kind.ARTIFACT, method=Named(spec.name, spec.version), values=settings)
 
 
 ORIGINAL = unit(Kind.ORIGINAL)

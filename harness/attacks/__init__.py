@@ -48,6 +48,7 @@ from harness.attacks.rmia_farm import jackknife_rmia, rmia_farm
 from harness.attacks.signal import clip_phi, confidence_from_phi, count_nonfinite, loss_from_phi, phi
 from harness.attacks.student import LIRA_VARIANTS, VARIANCES
 from harness.attacks.svc_mia import Outputs, outputs, svc_efficacy, svc_feature, svc_training_privacy
+from harness.attacks.trio import SplitAttack, mia_trio
 from harness.attacks.ulira import jackknife, stack_retrains, ulira
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Outputs",
     "PopulationAttack",
     "Result",
+    "SplitAttack",
     "auc",
     "auc_standard_error",
     "audit",
@@ -105,6 +107,7 @@ __all__ = [
     "lira_reference",
     "loss_from_phi",
     "lowest_readable_fpr",
+    "mia_trio",
     "normality",
     "null_tpr",
     "outputs",

@@ -13,7 +13,6 @@ from harness.attacks.curves import auc
 from harness.attacks.errors import AttackError, NonFiniteLossError
 from harness.attacks.population import MIN_EXAMPLES, hanley_mcneil_se
 from harness.attacks.signal import Floats
-from harness.attacks.student import Integers
 from harness.errors import did_you_mean
 
 Attacker = Literal["logistic", "svm", "xgboost"]
@@ -69,14 +68,16 @@ def population_attack(
 
     if attacker not in get_args(Attacker):
         raise AttackError(f"unknown attacker {attacker!r}{did_you_mean(attacker, get_args(Attacker))}")
-    x, labels = _balanced(_features(members, "members"), _features(nonmembers, "non-members"), seed)
+    inside, outside = equally_many(feature_matrix(members, "members"), feature_matrix(nonmembers, "non-members"), seed)
+    n = len(inside)
+    x, labels = np.concatenate((inside, outside)), np.repeat(np.array([1, 0], dtype=np.int64), n)
     aucs, hits = [], 0
     for fit, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, labels):
-        scores = _scores(_classifier(attacker, seed).fit(x[fit], labels[fit]), x[held_out])
-        inside = labels[held_out] == 1
-        aucs.append(auc(scores[inside], scores[~inside]))
-        hits += int(np.count_nonzero((scores > 0) == inside))
-    n, value, accuracy = len(labels) // 2, float(np.mean(aucs)), hits / len(labels)
+        scores = margins(_classifier(attacker, seed).fit(x[fit], labels[fit]), x[held_out])
+        is_member = labels[held_out] == 1
+        aucs.append(auc(scores[is_member], scores[~is_member]))
+        hits += int(np.count_nonzero((scores > 0) == is_member))
+    value, accuracy = float(np.mean(aucs)), hits / len(labels)
     return PopulationAttack(
         attacker=attacker,
         n=n,
@@ -87,7 +88,8 @@ def population_attack(
     )
 
 
-def _features(values: npt.ArrayLike, side: str) -> Floats:
+def feature_matrix(values: npt.ArrayLike, side: str) -> Floats:
+    """Return the features [n] or [n, d] of a side as [n, d]; raise as `population_attack` does."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[1] == 0):
         raise AttackError(f"{side} are {list(x.shape)}; features are [examples, d] with d >= 1, or [examples]")
@@ -100,14 +102,15 @@ def _features(values: npt.ArrayLike, side: str) -> Floats:
     return x
 
 
-def _balanced(members: Floats, nonmembers: Floats, seed: int) -> tuple[Floats, Integers]:
+def equally_many(members: Floats, nonmembers: Floats, seed: int) -> tuple[Floats, Floats]:
+    """Return both sides [n, d], the larger cut to the size of the smaller one at random; AttackError if d differs."""
     if members.shape[1] != nonmembers.shape[1]:
         raise AttackError(
             f"{members.shape[1]} features of members, {nonmembers.shape[1]} of non-members; both sides have the same"
         )
     rng, n = np.random.default_rng(seed), min(len(members), len(nonmembers))
-    sides = [x[np.sort(rng.permutation(len(x))[:n])] for x in (members, nonmembers)]
-    return np.concatenate(sides), np.repeat(np.array([1, 0], dtype=np.int64), n)
+    inside, outside = (x[np.sort(rng.permutation(len(x))[:n])] for x in (members, nonmembers))
+    return inside, outside
 
 
 def _classifier(attacker: Attacker, seed: int) -> Any:
@@ -120,14 +123,18 @@ def _classifier(attacker: Attacker, seed: int) -> Any:
         return make_pipeline(StandardScaler(), LogisticRegression())
     if attacker == "svm":
         return make_pipeline(StandardScaler(), SVC())
+    return make_pipeline(StandardScaler(), boosted_trees(50, seed))
+
+
+def boosted_trees(trees: int, seed: int, **settings: float) -> Any:
+    """Return an XGBoost classifier of so many trees of depth 3, not fitted."""
     from xgboost import XGBClassifier
 
     # "exact": no histogram, whose sums could depend on the machine; one thread for the same reason
-    trees = XGBClassifier(n_estimators=50, max_depth=3, tree_method="exact", n_jobs=1, random_state=seed)
-    return make_pipeline(StandardScaler(), trees)
+    return XGBClassifier(n_estimators=trees, max_depth=3, tree_method="exact", n_jobs=1, random_state=seed, **settings)
 
 
-def _scores(fitted: Any, x: Floats) -> Floats:
+def margins(fitted: Any, x: Floats) -> Floats:
     """Return [n] scores that rise with membership, 0 at even odds."""
     if hasattr(fitted[-1], "decision_function"):
         return np.asarray(fitted.decision_function(x), dtype=np.float64)

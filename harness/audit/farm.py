@@ -90,7 +90,7 @@ def _attacks(study: str, attacks: Iterable[tuple[tuple[str, ...], Attack]]) -> p
     rows = [
         {"study": study, **dict(zip(_ABOUT, about, strict=True)), "scenario": f"audit:{about[-1]}"}
         | {"null": null, "level": level}
-        | _columns(result)
+        | columns_of(result)
         for about, (null, level, results) in attacks
         for result in results
         if not result.metric.startswith("tpr@") or result.metric in kept
@@ -105,7 +105,8 @@ def _holm(p_values: pl.Series) -> pl.Series:
     return pl.Series(holm(p_values.to_list()), dtype=pl.Float64)
 
 
-def _columns(result: Result) -> dict[str, Any]:
+def columns_of(result: Result) -> dict[str, Any]:
+    """Return the columns of `attacks` that a result fills."""
     known = {field.name: getattr(result, field.name) for field in fields(result)}
     return {name: known[name] for name in SCHEMAS["attacks"].names if name in known} | {"flags": " ".join(result.flags)}
 

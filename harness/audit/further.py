@@ -27,6 +27,7 @@ from harness.attacks import (
     rmia_farm,
     ulira,
 )
+from harness.attacks.klom import HALF_SAMPLES
 from harness.attacks.signal import Bools, Floats
 from harness.attacks.student import LiraVariant
 from harness.audit.levels import HEADLINE, Attack, Worlds, against_never_in, against_retrain
@@ -161,13 +162,17 @@ def forgetting(audited: Audited) -> Iterator[Attack]:
     if found is None:
         return
     about, unlearned, retrained = found
-    yield "R", HEADLINE, [_forgetting(about, unlearned, retrained)]
+    yield "R", HEADLINE, [forgetting_result(about, unlearned, retrained)]
 
 
-def _forgetting(about: Result, unlearned: Floats, retrained: Floats) -> Result:
+def forgetting_result(about: Result, unlearned: Floats, retrained: Floats, samples: int = HALF_SAMPLES) -> Result:
+    """Return F with its interval and F_null, both with as many models a side as halves of the retrained ones have.
+
+    `about` says what is not computed: of phi [K, E]; `samples` are the halves of the models behind the interval.
+    """
     half = min(len(unlearned), len(retrained) // 2)
     try:
-        interval = forgetting_interval(unlearned[:half], retrained[:half])
+        interval = forgetting_interval(unlearned[:half], retrained[:half], samples=samples)
         floor = forgetting_null(retrained[: 2 * half])
     except AttackError:
         return _without_value(about, "forgetting_quality")

@@ -29,6 +29,7 @@ from harness.contracts import (
     TEST,
     VAL,
     VARIANT,
+    Artifact,
     Augmentation,
     DatasetSpec,
     Images,
@@ -37,6 +38,7 @@ from harness.contracts import (
     Recipe,
     View,
 )
+from harness.contracts.artifact import named
 from harness.contracts.space import ShareOfTraining, Value
 from harness.engine.data import DeviceData, PartSamples
 from harness.engine.models import build
@@ -193,13 +195,14 @@ def view(
 def quick(spec: MethodSpec, epochs: int = 2, batch_size: int = 24) -> dict[str, Value]:
     """Return hyperparameters for a short run: few epochs and small batches, everything else at its default.
 
-    Whatever else is counted in epochs (a second phase, say) is 1; an epoch that is no pass over data has 2 rounds.
+    Whatever else is counted in epochs (a second phase, say) is 1; an epoch that is no pass over data has 2 rounds, and
+    a GAN 2 steps.
     """
     values: dict[str, Value] = {}
     for name, range_ in spec.space.items():
         if isinstance(range_.high, ShareOfTraining):
             values[name] = range_.type(epochs if name == "epochs" else 1)
-        elif name == "rounds":
+        elif name in ("rounds", "gan_steps"):
             values[name] = 2
         elif range_.type is int and range_.options:
             values[name] = batch_size
@@ -222,11 +225,26 @@ def unlearn(
     `forget_classes` are by default those of a scenario that the method supports.
     """
     registry.load()
-    spec = METHODS[method]
+    spec, images = METHODS[method], source or data()
     classes = registry.parse_scenario(scenario_for(spec)).forget_classes if forget_classes is None else forget_classes
-    seen = view(spec, run, index, source or data(), values.get(VARIANT) != REFERENCE, classes)
+    seen = view(spec, run, index, images, values.get(VARIANT) != REFERENCE, classes)
+    run.lend = lambda one: _made(one, run, index, images, classes)
     with seeded("work", method, run.seed):
         return spec.create(values).unlearn(model or own_copy(architecture), seen, run)
+
+
+def _made(
+    one: Artifact, run: TrainingRun, index: Parts, source: DeviceData, forget_classes: tuple[int, ...]
+) -> nn.Module:
+    """Return the network of an artifact, made for one run; what it records and shows is not the run's."""
+    spec, _ = named(one)
+    own = replace(run, generator=generator("order", spec.name, run.seed), observe=None, steps=0, steps_aside=0)
+    seen = view(spec, own, index, source, forget_classes=forget_classes)
+    try:
+        with seeded("work", spec.name, run.seed):
+            return one.make(one.network(SPEC.format), own_copy(run.architecture.name).eval(), seen, own)
+    finally:
+        run.steps_aside += own.steps + own.steps_aside
 
 
 @contextmanager

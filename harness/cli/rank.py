@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -43,7 +44,8 @@ def command(
 
     Every number comes with its 95 % interval over cells and seeds; a rank with the interval of the rank. G1 (best), G2,
     G3 and Failed are the groups of the paper: in how many cells a method is in each, and its rank by that. Below each
-    metric stands Friedman's test with Nemenyi's critical difference: ours, the paper has none.
+    metric stands Friedman's test with Nemenyi's critical difference: ours, the paper has none. Of a study with the
+    measure `challenge` the score of that follows, as the last run or report left it.
 
     \b
     harness rank digits
@@ -70,14 +72,21 @@ def command(
         raise click.UsageError(f"give either STUDY or --from CSV, not {given}")
     if source is not None and (root or plugin):
         raise click.UsageError("--from reads one file; leave --root and --plugin away")
-    name, values, classes = _of_file(source) if source is not None else _of_study(str(study), root, plugin)
+    results = _of_file(source) if source is not None else _of_study(str(study), root, plugin)
     if cells:
-        _show_cells(values, classes, groups, as_json)
+        _show_cells(results, groups, as_json)
     else:
-        _show_ranking(name, values, classes, groups, as_json)
+        _show_ranking(results, groups, as_json)
 
 
-Results = tuple[str, "pl.DataFrame", Mapping[str, float]]
+@dataclass(frozen=True)
+class Results:
+    """What is ranked; `challenge` are the rows of the challenge's score, None where there is no study."""
+
+    name: str
+    values: pl.DataFrame
+    classes: Mapping[str, float]
+    challenge: pl.DataFrame | None = None
 
 
 def _of_file(source: str) -> Results:
@@ -86,13 +95,14 @@ def _of_file(source: str) -> Results:
     found = read_results(source)
     if found.ignored:
         click.echo(f"ignored: {', '.join(found.ignored)}", err=True)
-    return found.name, found.values, found.classes
+    return Results(found.name, found.values, found.classes)
 
 
 def _of_study(study: str, root: str | None, plugin: tuple[str, ...]) -> Results:
     from harness import registry
 
     registry.load(plugin)
+    from harness.cli.challenge import stored_scores
     from harness.frames import trials
     from harness.planner import make_plan
     from harness.store import Store
@@ -101,28 +111,35 @@ def _of_study(study: str, root: str | None, plugin: tuple[str, ...]) -> Results:
 
     plan, store = make_plan(load_study(study)), Store.open(root)
     refuse_empty(plan, store)
-    return plan.study.name, trials(store, plan.units), classes_of(plan)
+    name = plan.study.name
+    return Results(name, trials(store, plan.units), classes_of(plan), stored_scores(store, name))
 
 
-def _show_ranking(name: str, values: pl.DataFrame, classes: Mapping[str, float], groups: str, as_json: bool) -> None:
+def _show_ranking(results: Results, groups: str, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
+    from harness.cli.challenge import challenge_lines
     from harness.cli.ranking import ranking_text
     from harness.ranking import friedman_study, rank_study
 
-    frame = rank_study(values, study=name, classes=classes, groups=groups)  # type: ignore[arg-type]
+    values, classes, challenge = results.values, results.classes, results.challenge
+    frame = rank_study(values, study=results.name, classes=classes, groups=groups)  # type: ignore[arg-type]
     tests = friedman_study(values, classes=classes)
     if as_json:
         document = {"rankings": frame.to_dicts(), "friedman": [asdict(test) for test in tests]}
+        if challenge is not None and challenge.height:
+            document["challenge"] = challenge.to_dicts()
         click.echo(json.dumps(document, allow_nan=False))
     else:
         click.echo(ranking_text(frame, tests))
+        for line in ["", *challenge_lines(challenge)] if challenge is not None and challenge.height else ():
+            click.echo(line)
 
 
-def _show_cells(values: pl.DataFrame, classes: Mapping[str, float], groups: str, as_json: bool) -> None:
+def _show_cells(results: Results, groups: str, as_json: bool) -> None:
     from harness.cli.ranking import cells_text
     from harness.ranking import compare_cells
 
-    frame = compare_cells(values, classes=classes, groups=groups)  # type: ignore[arg-type]
+    frame = compare_cells(results.values, classes=results.classes, groups=groups)  # type: ignore[arg-type]
     click.echo(frame.write_json() if as_json else cells_text(frame))

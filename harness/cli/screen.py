@@ -10,10 +10,12 @@ from typing import Any
 import click
 import polars as pl
 
+from harness.cli.challenge import challenge_lines, stored_scores
 from harness.cli.progress import Live
 from harness.cli.text import columns, duration, plural, rank_text
 from harness.drive import Where, run
 from harness.ledger import Summary
+from harness.metrics import TRIO_ACCURACIES, definition
 from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
@@ -27,6 +29,7 @@ SHOWN = {
     "retention_deviation": "RetDev",
     "gap_to_retrain": "gap to retrain",
     "population_mia_val": "population MIA",
+    **{metric: definition(metric).label for metric in (*TRIO_ACCURACIES, "loss_gap")},
     "anamnesis": "AIN",
     "time_ratio": "time / retrain",
 }
@@ -61,6 +64,7 @@ def screen(summary: Summary, root: str | None) -> str:
         columns(rows, header) if rows else NOTHING,
         "",
         *([LEGEND] if audited else []),
+        *challenge_lines(stored_scores(store, study.name)),
         *_remarks(summary, rankings),
         *(_held_out(summary) if rows else []),
         *(_verdict(summary, store) if rows else []),
@@ -70,8 +74,9 @@ def screen(summary: Summary, root: str | None) -> str:
 
 
 def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
-    """Return the same for a program."""
-    return {
+    """Return the same for a program; the rows of the challenge's score, under `challenge`, only where there are any."""
+    scored = stored_scores(Store.open(root), summary.plan.study.name).to_dicts()
+    document = {
         "plan": summary.plan.id,
         "ran": dict(summary.ran),
         "cached": summary.cached,
@@ -81,6 +86,7 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "report": str(summary.views.report) if summary.views else None,
         "rankings": _rankings(summary, Store.open(root)).to_dicts(),
     }
+    return document | ({"challenge": scored} if scored else {})
 
 
 def _rankings(summary: Summary, store: Store) -> pl.DataFrame:

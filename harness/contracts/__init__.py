@@ -7,6 +7,7 @@ Everything that a file in `tasks/` needs is here::
 
 from harness.contracts import ranges
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec, architecture
+from harness.contracts.artifact import ARTIFACTS, Artifact, artifact
 from harness.contracts.catalog import Catalog
 from harness.contracts.dataset import DATASETS, Augmentation, DataCorrupt, DatasetSpec, FilePattern, Images, dataset
 from harness.contracts.method import ANY, METHODS, REFERENCE, VARIANT, Method, MethodSpec, family, method
@@ -30,6 +31,7 @@ from harness.contracts.view import Batch, ImageFormat, Samples, UndeclaredRead, 
 __all__ = [
     "ANY",
     "ARCHITECTURES",
+    "ARTIFACTS",
     "BEST_TEST",
     "DATASETS",
     "FORGET",
@@ -42,6 +44,7 @@ __all__ = [
     "VAL",
     "VARIANT",
     "ArchitectureSpec",
+    "Artifact",
     "Augmentation",
     "Batch",
     "Catalog",
@@ -65,6 +68,7 @@ __all__ = [
     "UndeclaredRead",
     "View",
     "architecture",
+    "artifact",
     "choice",
     "dataset",
     "family",

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,9 @@ class FilePattern:
 PAPER_RECIPE = Recipe()
 NO_AUGMENTATION = Augmentation()
 
+ValFrom = Literal["development", "test"]
+"""What val is cut from: 15 % of the development images, or one half of the official test images."""
+
 Reader = Callable[[Mapping[str, bytes]], Images]
 """Content of each official file, uncompressed and already checked, by name -> images."""
 
@@ -71,7 +75,8 @@ class DatasetSpec:
     images are replicated on the device). `development` and `test` count the official images. `files` maps
     each official file to the sha256 or md5 of its uncompressed content, checked whenever it is read, or is a
     pattern where no checksums were published. They are looked for in the folder named after the data set, then in
-    `folders` (both relative to the data folder), plain, gzipped, or inside the official tar file `archive`.
+    `folders` (both relative to the data folder), plain, gzipped, or inside the official tar file `archive`. `val` says
+    what the validation images are cut from (`harness.engine.split`).
     """
 
     name: str
@@ -91,6 +96,7 @@ class DatasetSpec:
     archive: str = ""
     how_to_get: str = ""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    val: ValFrom = "development"
 
     def __post_init__(self) -> None:
         for file, checksum in ({} if isinstance(self.files, FilePattern) else self.files).items():
@@ -117,8 +123,13 @@ class DatasetSpec:
 
     @property
     def digest(self) -> str:
-        """The declared digest of the official files: part of every unit id, known without the data."""
+        """The declared digest of the official files: part of every unit id, known without the data.
+
+        Two data sets of the same files that are cut in other ways have two digests.
+        """
         declared = asdict(self.files) if isinstance(self.files, FilePattern) else dict(self.files)
+        if self.val != "development":
+            declared = {"files": declared, "val": self.val}
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
     def recipe_for(self, architecture: str) -> Recipe:
@@ -147,6 +158,7 @@ def dataset(
     folders: tuple[str, ...] = (),
     archive: str = "",
     how_to_get: str = "",
+    val: ValFrom = "development",
 ) -> Callable[[Reader], Reader]:
     """Declare `read(files) -> Images` as a data set, under the function's name."""
 
@@ -170,6 +182,7 @@ def dataset(
                 folders=folders,
                 archive=archive,
                 how_to_get=how_to_get,
+                val=val,
             )
         )
         return read

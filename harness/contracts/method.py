@@ -151,19 +151,34 @@ def method(
         raise TypeError("no method may read the test part")
 
     def declare(cls: type[Any]) -> type[Any]:
-        frozen, space = _frozen(cls)
-        METHODS.declare(
-            MethodSpec(
-                name or snake_case(cls.__name__),
-                frozen,
-                frozenset(reads),
-                frozenset(scenarios),
-                version,
-                source,
-                space,
-                reference,
-            )
+        spec = specified(
+            cls, reads=reads, source=source, scenarios=scenarios, version=version, name=name, reference=reference
         )
-        return frozen
+        METHODS.declare(spec)
+        return spec.cls
 
     return declare
+
+
+def specified(
+    cls: type[Any],
+    *,
+    reads: Collection[Part],
+    source: str,
+    scenarios: Collection[str],
+    version: int,
+    name: str | None = None,
+    reference: bool = False,
+) -> MethodSpec:
+    """Return the spec of a class whose annotated ranges become its hyperparameters; for its arguments see `method`."""
+    frozen, space = _frozen(cls)
+    return MethodSpec(
+        name=name or snake_case(cls.__name__),
+        cls=frozen,
+        reads=frozenset(reads),
+        scenarios=frozenset(scenarios),
+        version=version,
+        source=source,
+        space=space,
+        reference=reference,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.contracts.artifact import Artifact
 
 LAST, BEST_TEST = "last", "best_test"
 """Which epoch's model a method returns."""
@@ -81,5 +84,18 @@ class Run(Protocol):
         `generator_loss`, apart from the model's, and so are its steps counted.
         """
 
+    @property
+    def observed(self) -> bool:
+        """Whether anyone looks on: what is only made to be recorded or shown may else be left out."""
+
     def record(self, name: str, value: Tensor) -> None:
         """Note a number [] or one for each class [C]; its means over each epoch are kept beside the curves."""
+
+    def show(self, name: str, images: Tensor) -> None:
+        """Keep images [n, C, H, W], pixels in [0, 1], as a sheet for the report page."""
+
+    def artifact(self, artifact: Artifact) -> nn.Module:
+        """Return a copy of the network of an artifact, made by a unit of its own or now.
+
+        Raises `Diverged` where its making did.
+        """

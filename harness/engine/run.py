@@ -12,9 +12,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from harness.contracts.architecture import ArchitectureSpec
+from harness.contracts.artifact import Artifact
 from harness.contracts.recipe import Recipe
-from harness.contracts.run import BEST_TEST, LAST, Stopped
+from harness.contracts.run import BEST_TEST, LAST, Diverged, Stopped
 from harness.engine.device import Stopwatch
+from harness.engine.models import finite
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class EpochRecord:
 
 
 Observer = Callable[[nn.Module], dict[str, float]]
+Lender = Callable[[Artifact], nn.Module]
 _Best = tuple[float, dict[str, Tensor]]
 
 
@@ -42,6 +45,7 @@ class TrainingRun:
 
     `draw_model` gives the untrained model of a name ("": what the original started from). `observe` measures the model
     before the first and after every epoch, off the clock (None: no curves). `should_stop` is asked before every step.
+    `lend` gives what methods share.
     """
 
     seed: int
@@ -51,10 +55,12 @@ class TrainingRun:
     generator: torch.Generator
     draw_model: Callable[[str], nn.Module]
     observe: Observer | None = None
+    lend: Lender | None = None
     should_stop: Callable[[], bool] = lambda: False
     steps: int = 0
     steps_aside: int = 0
     curves: list[EpochRecord] = field(default_factory=list)
+    sheets: dict[str, Tensor] = field(default_factory=dict)
     clock: Stopwatch = field(init=False)
     _losses: list[Tensor] = field(default_factory=list)
     _recorded: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -136,10 +142,29 @@ class TrainingRun:
             self.steps += 1
             self._losses.append(loss.detach())
 
+    @property
+    def observed(self) -> bool:
+        """Whether anyone looks on."""
+        return self.observe is not None
+
     def record(self, name: str, value: Tensor) -> None:
         """Note a number [] or one for each class [C]; its means over each epoch are kept beside the curves."""
-        if self.observe is not None:
+        if self.observed:
             self._recorded.setdefault(name, []).append(value.detach().float())
+
+    def show(self, name: str, images: Tensor) -> None:
+        """Keep images [n, C, H, W], pixels in [0, 1], as a sheet for the report page."""
+        if self.observed:
+            self.sheets[name] = images.detach().cpu()
+
+    def artifact(self, artifact: Artifact) -> nn.Module:
+        """Return a copy of the network of an artifact; raise `Diverged` where its making did."""
+        if self.lend is None:
+            raise LookupError("this run has no artifacts to lend")
+        network = self.lend(artifact)
+        if not finite(network):
+            raise Diverged(f"the {type(artifact).__name__} that the run asked for has diverged")
+        return network
 
     def _record(self, model: nn.Module, rate: float | None) -> None:
         losses, self._losses = self._losses, []

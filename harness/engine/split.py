@@ -1,7 +1,10 @@
-"""The split of a data set into train and val, and of train into retain and forget.
+"""The split of a data set into train, val and test, and of train into retain and forget.
 
 Source: Cadet et al. 2024, arXiv 2410.01276: two shuffled splits with one fixed random state, the same for
 every seed. The arrays are those of scikit-learn's `train_test_split` with `random_state=123`.
+
+A data set may be cut as in the starting kit of the NeurIPS 2023 unlearning challenge instead (`val` = "test"): all
+development images are train, and the official test images are halved into test and val.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contracts.dataset import ValFrom
 from harness.contracts.parts import Part
 from harness.contracts.scenario import Scenario
 
@@ -19,6 +23,8 @@ Index = NDArray[np.int64]
 
 SPLIT_STATE = 123
 VAL_SHARE = 0.15
+KIT_STATE = 42
+"""Of the starting kit's generator."""
 
 
 def shuffled_split(count: int, share: float, state: int = SPLIT_STATE) -> tuple[Index, Index]:
@@ -31,6 +37,30 @@ def shuffled_split(count: int, share: float, state: int = SPLIT_STATE) -> tuple[
 def train_and_val(development: int) -> tuple[Index, Index]:
     """Return the indices (train, val) of the development images: 15 % are val, whatever the scenario."""
     return shuffled_split(development, VAL_SHARE)
+
+
+def halves_of_test(count: int) -> tuple[Index, Index]:
+    """Return positions (test, val) of the halves of 0..count-1 that the challenge's starting kit draws, test first.
+
+    Those of `torch.utils.data.random_split` into two halves: of an odd count test has the one more.
+    """
+    import torch
+
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(KIT_STATE)).numpy()
+    first = (count + 1) // 2
+    return order[:first].astype(np.int64), order[first:].astype(np.int64)
+
+
+def divide(development: int, total: int, val: ValFrom = "development") -> tuple[Index, Index, Index]:
+    """Return the indices (train, val, test) of `total` images, of which the first `development` are not test.
+
+    `val` says what the validation images are cut from.
+    """
+    if val == "test":
+        test, held_out = halves_of_test(total - development)
+        return np.arange(development, dtype=np.int64), held_out + development, test + development
+    train, held_out = train_and_val(development)
+    return train, held_out, np.arange(development, total, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -49,12 +79,11 @@ class Split:
         return index
 
 
-def split(labels: NDArray[np.int64], development: int, scenario: Scenario) -> Split:
-    """Split a data set with the given labels [n], of which the first `development` are not test."""
-    train, val = train_and_val(development)
+def split(labels: NDArray[np.int64], development: int, scenario: Scenario, val: ValFrom = "development") -> Split:
+    """Split a data set with the given labels [n], of which the first `development` are not test; `val` as above."""
+    train, held_out, test = divide(development, len(labels), val)
     retain, forget = scenario.divide(labels[train])
-    test = np.arange(development, len(labels), dtype=np.int64)
-    return Split(train, val, test, train[retain], train[forget])
+    return Split(train, held_out, test, train[retain], train[forget])
 
 
 def subset_development(development: int, total: int, count: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.metrics.audited import AUDIT_METRICS, FPRS
+from harness.metrics.audited import AUDIT_METRICS, CHALLENGE_METRICS, FPRS
 from harness.metrics.catalogue import CLASS_PARTS, MIA_PARTS, PARTS, SVC_PARTS
 from harness.metrics.definitions import (
     DEFINITIONS,
@@ -26,12 +26,14 @@ from harness.metrics.derive import (
 )
 from harness.metrics.leaks import audited_in_vain, leaks
 from harness.metrics.spread import GAP_IN_SD, gap_in_retrain_sd
+from harness.metrics.trio import TRIO_ACCURACIES, TRIO_METRICS
 from harness.metrics.usable import UnknownClassCount, usable
 
 __all__ = [
     "AUDIT_METRICS",
     "BASE_METRICS",
     "CELL",
+    "CHALLENGE_METRICS",
     "CLASS_PARTS",
     "DEFINITIONS",
     "FPRS",
@@ -43,6 +45,8 @@ __all__ = [
     "SVC_PARTS",
     "TRIAL",
     "TRIAL_METRICS",
+    "TRIO_ACCURACIES",
+    "TRIO_METRICS",
     "Definition",
     "Direction",
     "InvalidDefinition",

@@ -17,7 +17,9 @@ AUDIT_METRICS = (
     *("eps_cp", "eps_onerun", "eps_gdp"),
     *("klom", "klom_gaussian", "forgetting_quality"),
 )
-"""What the `attacks` table holds; every other metric is one of trials."""
+"""What the `attacks` table holds of an audit with a farm."""
+CHALLENGE_METRICS = ("forgetting_ratio", "challenge_score")
+"""What it holds beside `forgetting_quality` where the models are trials; every other metric is one of a trial."""
 
 
 def define_audit() -> None:
@@ -26,6 +28,7 @@ def define_audit() -> None:
     _other_attacks()
     _epsilons()
     _against_retrain()
+    _challenge()
 
 
 def _ulira() -> None:
@@ -144,9 +147,34 @@ def _against_retrain() -> None:
         "forgetting_quality",
         label="F",
         what="mean over images of 2^-floor(epsilon / 0.5), epsilon by the best threshold or interval on phi; "
-        "its null floor F_null is what retraining scores at the same number of models",
+        "its null floor F_null is what retraining scores at the same number of models (level trials: at half as many)",
         direction="higher",
         reference="its null floor: retrain against retrain",
         unit="fraction",
         source="Triantafillou et al. 2024, arXiv 2406.09073",
+    )
+
+
+def _challenge() -> None:
+    define(
+        "forgetting_ratio",
+        label="F / F_null",
+        what="F divided by what retraining scores, both with half of the models, since F_null needs two halves of the "
+        "retrains; 1 is as good as retraining; F_null is taken as known in the interval",
+        direction="higher",
+        reference="1: retrain against retrain",
+        unit="ratio",
+        source="after Triantafillou et al. 2024, arXiv 2406.09073",
+        reference_value=1.0,
+    )
+    define(
+        "challenge_score",
+        label="final score",
+        what="F over all models, times retain accuracy / retrain's, times test accuracy / retrain's; accuracies are "
+        "means over the models and taken as known in the interval; none where unlearning takes more than 0.2 of the "
+        "time of a retrain: it is then rejected",
+        direction="higher",
+        reference="that of retrain, which is F_null; 1 cannot be reached",
+        unit="score",
+        source="NeurIPS 2023 Machine Unlearning challenge; Triantafillou et al. 2024, arXiv 2406.09073",
     )

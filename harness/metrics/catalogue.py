@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.metrics.audited import define_audit
 from harness.metrics.definitions import DEEP_UNLEARN, RETRAIN_OF_SEED, define
+from harness.metrics.trio import define_trio
 
 PARTS = ("retain", "forget", "val", "test")
 MIA_PARTS = ("val", "test")
@@ -274,6 +275,7 @@ def _ranking() -> None:
 _accuracy_and_loss()
 _by_class()
 _svc_mia()
+define_trio()
 _retention()
 _privacy()
 _time()

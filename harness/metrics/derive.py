@@ -12,6 +12,7 @@ import polars as pl
 from harness.errors import HarnessError
 from harness.metrics.catalogue import CLASS_PARTS, MIA_PARTS, PARTS, SVC_PARTS
 from harness.metrics.curves import GOAL, areas, first_steps, retain_curves
+from harness.metrics.trio import TRIO_METRICS
 
 CELL = ("dataset", "scenario", "architecture")
 TRIAL = (*CELL, "method", "config", "seed")
@@ -25,14 +26,16 @@ RETENTION_PARTS = ("retain", "forget", "test")
 TRIAL_METRICS = (
     *BASE_METRICS,
     *(f"{part}_retention" for part in RETENTION_PARTS),
-    *("retention_deviation", "gap_to_retrain"),
+    *("retention_deviation", "gap_to_retrain", "loss_gap"),
     *(f"indiscernibility_{part}" for part in MIA_PARTS),
     *("seconds", "time_ratio", "run_time_efficiency"),
     *("relearn_steps", "anamnesis", "distill_steps", "distill_auc"),
     *(f"{metric}_{part}" for metric in ("accuracy", "loss") for part in CLASS_PARTS),
     *(f"{metric}_{part}" for metric in ("mia_confidence", "mia_entropy") for part in SVC_PARTS),
+    *TRIO_METRICS,
 )
-"""All that `derive` gives for a trial; the last eight only where some trial has them."""
+"""All that `derive` gives for a trial; those by class, of SVC-MIA and of the three attackers only where some trial has
+them."""
 
 RETRAIN = "retrain"
 ORIGINAL = "original"
@@ -60,7 +63,7 @@ def derive(units: pl.DataFrame, metrics: pl.DataFrame, epochs: pl.DataFrame | No
     are named `<metric>_<part>` (`accuracy_test`), or `<metric>` for the part `all`. Rows of kind `retrain`
     have the method `retrain`. Times come from units of kind `timing` only; `seconds` of method `original`
     is 0, it runs nothing. In the same way `relearn_steps` come from units of kind `relearn` only, and are 0 for
-    `original`.
+    `original`; what three attackers reach comes from units of kind `attack`.
 
     Raises RepeatedRows if a trial or a stored value occurs twice, for instance because the units of two
     studies were passed.
@@ -72,10 +75,11 @@ def derive(units: pl.DataFrame, metrics: pl.DataFrame, epochs: pl.DataFrame | No
     )
     seconds = _seconds(trials, _timings(units, metrics))
     time_ratio = _against_retrain(_on_one_device(seconds), "time_ratio")
-    gaps = [_retention_deviation(ratios), _gap_to_retrain(base)]
+    gaps = [_retention_deviation(ratios), _gap_to_retrain(base), _loss_gap(base)]
     relearned = _relearn_steps(trials, _relearned(units, metrics))
     again = [relearned, _against_retrain(relearned, "anamnesis"), *_distilled(base, retain_curves(epochs))]
-    tables = [base, ratios, *gaps, _indiscernibility(base), *again, seconds, time_ratio]
+    privacy = [_indiscernibility(base), _attacked(trials, units, metrics)]
+    tables = [base, ratios, *gaps, *privacy, *again, seconds, time_ratio]
     rows = pl.concat([table.select(COLUMNS) for table in (*tables, _run_time_efficiency(time_ratio))])
     return rows.sort(*TRIAL, "metric")
 
@@ -173,6 +177,15 @@ def _gap_to_retrain(base: pl.DataFrame) -> pl.DataFrame:
     return _over_parts(gaps, "gap_to_retrain", (pl.col("value") - pl.col("retrain")).abs().mean())
 
 
+def _loss_gap(base: pl.DataFrame) -> pl.DataFrame:
+    losses = base.filter(pl.col("metric").is_in(["loss_forget", "loss_test"]))
+    # One that is broken is named: nothing is wrong with the difference itself.
+    is_broken = pl.col("flag").is_in([NOT_COMPUTABLE, NOT_FINITE])
+    named = pl.when(is_broken).then(pl.format("{} {}", "metric", "flag")).otherwise("flag")
+    sign = pl.when(pl.col("metric") == "loss_forget").then(1.0).otherwise(-1.0)
+    return _over_parts(losses.with_columns(flag=named), "loss_gap", (sign * pl.col("value")).sum())
+
+
 def _over_parts(rows: pl.DataFrame, name: str, value: pl.Expr) -> pl.DataFrame:
     """Return one value per trial; none if one of the parts is flagged."""
     flag = pl.col("flag").drop_nulls().first()
@@ -184,6 +197,20 @@ def _indiscernibility(base: pl.DataFrame) -> pl.DataFrame:
     name = pl.col("metric").str.replace("population_mia", "indiscernibility", literal=True)
     rows = base.filter(pl.col("metric").is_in([f"population_mia_{part}" for part in MIA_PARTS]))
     return rows.with_columns(metric=name, value=1 - (2 * pl.col("value") - 1).abs())
+
+
+def _attacked(trials: pl.DataFrame, units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+    """Return what each attacker on a trial's losses reaches; no row where no trial was attacked."""
+    attacking = units.filter(pl.col("kind") == "attack").select("unit", *TRIAL, attack_status="status")
+    _refuse_repeats(attacking, TRIAL)
+    grid = pl.DataFrame({"metric": TRIO_METRICS})
+    found = attacking.join(grid, how="cross").join(_stored(attacking, metrics), on=("unit", "metric"), how="left")
+    rows = trials.join(grid, how="cross").join(found.drop("unit"), on=(*TRIAL, "metric"), how="left")
+    status = pl.col("attack_status")
+    reason = (
+        pl.when(status.is_null()).then(pl.lit(NOT_MEASURED)).when(status != "done").then(pl.lit("attack ") + status)
+    )
+    return _flagged(rows.clear() if attacking.is_empty() else rows, reason)
 
 
 def _timings(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from harness.metrics import usable
+from harness.metrics import TRIO_ACCURACIES, usable
 from harness.metrics.derive import CELL, NOT_MEASURED
 from harness.ranking.cells import cell_table
 from harness.ranking.friedman import Friedman, friedman_tests
@@ -20,8 +20,10 @@ BESIDE = ("accuracy_test", "population_mia_val", "run_time_efficiency", "time_ra
 """Metrics that are ranked by themselves and do not enter the overall rank."""
 BY_CLASS = ("accuracy_test_retain", "accuracy_test_forget")
 """The same, where whole classes are forgotten."""
-ON_REQUEST = ("anamnesis",)
+ON_REQUEST = ("anamnesis", *TRIO_ACCURACIES)
 """The same, where a study asks for it."""
+LOSS_GAP = ("loss_gap",)
+"""The same, where an attack on the losses was asked for: it is misread without the sign of the gap."""
 
 
 def rank_study(
@@ -66,10 +68,11 @@ def headline_metrics(values: pl.DataFrame) -> tuple[str, ...]:
 
 
 def beside(values: pl.DataFrame) -> tuple[str, ...]:
-    """Return the metrics that are ranked by themselves: `BESIDE`, and of `BY_CLASS` and `ON_REQUEST` the measured."""
+    """Return the metrics that are ranked by themselves: `BESIDE`, and of the others those that were measured."""
     measured = _measured(values)
     privacy = PRIVACY[:1] if _forgets_whole_classes(values) else ()
-    return (*BESIDE, *(metric for metric in (*privacy, *BY_CLASS, *ON_REQUEST) if metric in measured))
+    gap = LOSS_GAP if measured.intersection(TRIO_ACCURACIES) else ()
+    return (*BESIDE, *(metric for metric in (*privacy, *BY_CLASS, *ON_REQUEST, *gap) if metric in measured))
 
 
 def _forgets_whole_classes(values: pl.DataFrame) -> bool:

@@ -9,6 +9,7 @@ from functools import cached_property
 import polars as pl
 from markupsafe import Markup
 
+from harness.metrics.challenge import of_farm, of_trials
 from harness.ranking import OVERALL, merge_searches
 from harness.report.audit import defined, headline_meanings
 from harness.report.blocks import Behind, Picture
@@ -16,6 +17,7 @@ from harness.report.data import Cell, ReportData, cells_of
 from harness.report.meanings import Meanings, read_meanings, shown
 from harness.report.palette import RULE
 from harness.report.roster import Competitor, Entry, Roster, make_roster
+from harness.report.samples import Gan, answer_panels, sheet
 from harness.report.scales import Scale
 from harness.report.sheet import Panel, Sheet, compose
 from harness.report.svg import Inliner
@@ -39,7 +41,12 @@ class Context:
     @cached_property
     def attacks(self) -> pl.DataFrame:
         """The defined results of the audit."""
-        return defined(merge_searches(self.data.attacks), self.meanings)
+        return defined(merge_searches(of_farm(self.data.attacks)), self.meanings)
+
+    @cached_property
+    def challenge(self) -> pl.DataFrame:
+        """The defined rows of the challenge's score, which speaks of trials."""
+        return defined(merge_searches(of_trials(self.data.attacks)), self.meanings)
 
     @cached_property
     def roc(self) -> pl.DataFrame:
@@ -65,7 +72,7 @@ class Context:
     def roster(self) -> Roster:
         """Everybody in the study."""
         planned = self.data.planned.filter(pl.col("kind") == "unlearn")
-        return make_roster(self.data.rankings, self.data.trials, self.attacks, planned)
+        return make_roster(self.data.rankings, self.data.trials, self.attacks, self.challenge, planned)
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -80,6 +87,12 @@ class Context:
     def picture(self, panels: Sequence[Panel], caption: str, behind: Behind, kind: str = "panels") -> Picture:
         """Return panels as a picture of the page, with what is behind them."""
         return Picture([self._drawn(panel) for panel in panels], caption, behind, kind)
+
+    def sheets(self, found: Sequence[Gan], caption: str, behind: Behind) -> Picture:
+        """Return the sheet of each generator beside what the original takes its samples for."""
+        drawn = zip(found, answer_panels(found), strict=True)
+        panels = [one for gan, panel in drawn for one in (sheet(gan), self._drawn(panel))]
+        return Picture(panels, caption, behind, "pairs")
 
     def name(self, entry: Entry) -> Markup:
         """Return a method's name after its mark."""

@@ -15,7 +15,14 @@ from harness.report.roster import Competitor, Entry, Roster, competitors
 
 TRIALS = ("search", "unlearn")
 FARM = ("shadow", "shadow_retrain", "shadow_unlearn")
-OTHERS = {"original": "original", "retrain": "retrain", "relearn": "relearning", "timing": "timing"}
+OTHERS = {
+    "original": "original",
+    "retrain": "retrain",
+    "artifact": "artifact",
+    "relearn": "relearning",
+    "attack": "attack",
+    "timing": "timing",
+}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ TRACES = pl.Schema(
     dict.fromkeys(("unit", *CELL, "method", "config", "name"), pl.String)
     | {"seed": pl.Int64, "epoch": pl.Int32, "values": pl.List(pl.Float32)}
 )
+SHEETS = pl.Schema(
+    dict.fromkeys(("unit", *CELL, "method", "config", "name", "png", "status"), pl.String)
+    | {"seed": pl.Int64, "images": pl.Int64, "steps": pl.Int64, "work_seconds": pl.Float64}
+)
 PLANNED = pl.Schema(dict.fromkeys(("unit", "kind", *CELL, "method", "config"), pl.String) | {"seed": pl.Int64})
 
 
@@ -46,7 +50,8 @@ class ReportData:
 
     Any frame may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
     `sees_validation` names the methods that may read the validation part, `chosen_on_test` those whose model was
-    chosen by its accuracy on test; `forget_classes` are the classes that each scenario forgets.
+    chosen by its accuracy on test; `forget_classes` are the classes that each scenario forgets. `sheets` are the sheets
+    of artifacts with how these were made, `artifact_traces` what they noted; `traces` are those of methods.
     """
 
     study: str
@@ -69,6 +74,8 @@ class ReportData:
     sees_validation: tuple[str, ...] = ()
     chosen_on_test: tuple[str, ...] = ()
     traces: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TRACES))
+    sheets: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=SHEETS))
+    artifact_traces: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TRACES))
     forget_classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 

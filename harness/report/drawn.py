@@ -14,6 +14,7 @@ from harness.report.curves import PARTS
 from harness.report.data import PLACE
 from harness.report.forest import Estimates
 from harness.report.growth import GUESSING
+from harness.report.lines import GAP, REVERSAL, VAL
 from harness.report.numbers import bracket, decimals, fixed
 from harness.report.roc import readable
 from harness.report.roster import Entry, printable
@@ -107,6 +108,19 @@ def synthesis_table(context: Context, traces: pl.DataFrame, most: int = MOST_EPO
     rows = _thinned(means(traces), most)
     numbers = [Number(KEPT, word_column("kept", "kept")), Number(SEEN, word_column("forgotten", "forgotten"))]
     return frame_table(context, "Generated images, means over seeds", rows, ["epoch"], numbers)
+
+
+def line_table(context: Context, rows: pl.DataFrame, most: int = MOST_EPOCHS) -> Table:
+    """Return by epoch what retain is ahead of forget, and the accuracy on val, means over the seeds."""
+    head = word_column("retain - forget", "retain - forget")
+    numbers = [Number(GAP, head), Number(VAL, word_column("val", "accuracy by epoch"))]
+    return frame_table(context, "Retain - forget, and val, means over seeds", _thinned(rows, most), ["epoch"], numbers)
+
+
+def reversal_table(context: Context, rows: pl.DataFrame, most: int = MOST_EPOCHS) -> Table:
+    """Return the reversal scale by epoch, means over the seeds."""
+    numbers = [Number(REVERSAL, word_column("reversal scale", "reversal scale"))]
+    return frame_table(context, "Reversal scale, means over seeds", _thinned(rows, most), ["epoch"], numbers)
 
 
 def _thinned(rows: pl.DataFrame, most: int) -> pl.DataFrame:

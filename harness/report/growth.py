@@ -10,15 +10,16 @@ from functools import partial
 import polars as pl
 
 from harness.report.data import PLACE, in_panels
+from harness.report.ends import LINE, TEXT, name_ends
 from harness.report.numbers import fixed, tick
 from harness.report.palette import BAND, INK, MUTED, RULE
 from harness.report.roster import Entry, Roster, printable
 from harness.report.rows import head
-from harness.report.scales import Scale, span, spread_within
-from harness.report.sheet import Panel, Point, Sheet, shortened
+from harness.report.scales import Scale, span
+from harness.report.sheet import Panel, Point, Sheet
 
 WIDTH, LEFT, RIGHT, TOP, HEIGHT = 430.0, 34.0, 268.0, 46.0, 220.0
-TEXT, LINE, FOOT = 11.0, 14.0, 38.0
+FOOT = 38.0
 GUESSING = 0.5
 INK_OF_BANDS, FAINTEST = 0.45, 0.03
 """All bands together are about so opaque: where nothing is found they lie on each other."""
@@ -112,7 +113,7 @@ def _draw(sheet: Sheet, title: str, curves: Sequence[Growth], unseen: Line, axes
         sheet.lines([[axes(*point) for point in one.expected]], one.entry.colour, 0.9, (4, 3))
         sheet.lines([[axes(*point) for point in one.line]], one.entry.colour, 1.6)
         sheet.marks([axes(*point) for point in one.line], one.entry.marker, 5, one.entry.colour)
-    _name_lines(sheet, curves, axes)
+    name_ends(sheet, [(one.entry, axes(*one.line[-1])) for one in curves], RIGHT, WIDTH, axes.upwards)
 
 
 def _edges(unseen: Line, axes: Axes) -> tuple[list[Point], list[Point]]:
@@ -134,14 +135,3 @@ def _draw_axes(sheet: Sheet, curves: Sequence[Growth], axes: Axes) -> None:
         sheet.line((x, upwards.start), (x, upwards.start + 4), RULE.light)
         sheet.text((x, upwards.start + 15), tick(n), MUTED.light, "center", TEXT)
     sheet.text((RIGHT, upwards.start + 30), "shadows", MUTED.light, "right", TEXT)
-
-
-def _name_lines(sheet: Sheet, curves: Sequence[Growth], axes: Axes) -> None:
-    """Write each name right of where its line ends, moved so that names do not overlap."""
-    ends = [axes(*one.line[-1]) for one in curves]
-    places = spread_within([y for _, y in ends], LINE, TOP, axes.upwards.start)
-    for one, end, y in zip(curves, ends, places, strict=True):
-        sheet.lines([[end, (RIGHT + 8, y)]], one.entry.colour, 0.8, (1, 2))
-        sheet.marks([(RIGHT + 14, y)], one.entry.marker, 6.5, one.entry.colour)
-        name = shortened(one.entry.label, WIDTH - RIGHT - 22, TEXT)
-        sheet.text((RIGHT + 22, y + 4), name, INK.light, size=TEXT, bold=one.entry.is_reference)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from harness.metrics import Definition
+from harness.metrics import TRIO_ACCURACIES, Definition
 from harness.report.numbers import tick
 
 Meanings = Mapping[str, Definition]
@@ -18,10 +18,15 @@ HEADLINE = (
     "population_mia_val",
     "accuracy_forget",
     "accuracy_test",
+    *TRIO_ACCURACIES,
+    "loss_gap",
     "anamnesis",
     "time_ratio",
 )
 """What a reader wants to see of every method; whatever else has a definition follows in a second table."""
+
+ONLY_BESIDE = {"loss_gap": TRIO_ACCURACIES}
+"""These are among the first only where one of the others was measured: it is misread without them."""
 
 
 def read_meanings(definitions: pl.DataFrame) -> dict[str, Definition]:
@@ -32,7 +37,8 @@ def read_meanings(definitions: pl.DataFrame) -> dict[str, Definition]:
 def shown(trials: pl.DataFrame, meanings: Meanings) -> tuple[list[str], list[str]]:
     """Return the headline metrics and the others that have both a value and a definition."""
     present = set(trials.filter(pl.col("value").is_not_null())["metric"])
-    headline = [metric for metric in HEADLINE if metric in present and metric in meanings]
+    known = [metric for metric in HEADLINE if metric in present and metric in meanings]
+    headline = [one for one in known if one not in ONLY_BESIDE or present.intersection(ONLY_BESIDE[one])]
     return headline, [metric for metric in meanings if metric in present and metric not in headline]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from harness.errors import HarnessError
+from harness.metrics.challenge import of_farm
 from harness.report.contrast import TITLE, contrast_figure
 from harness.report.svg import standalone
 from harness.store import Store
@@ -26,6 +27,7 @@ def main() -> None:
         rankings, attacks = (table.collect() for table in tables)
     except HarnessError as error:
         parser.error(str(error))
+    attacks = of_farm(attacks)
     if rankings.is_empty() or attacks.is_empty():
         parser.error(f"{given.root} has no ranking or no audit of {given.study!r}; run a study with a farm there first")
     given.out.write_text(standalone(contrast_figure(rankings, attacks), TITLE), encoding="utf-8")

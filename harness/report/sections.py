@@ -14,6 +14,7 @@ from harness.report.audit_table import audit_table
 from harness.report.blocks import Behind, Picture, Section, Text, slug
 from harness.report.causes import causes
 from harness.report.cells import cell_metrics
+from harness.report.challenge import challenge_sections
 from harness.report.context import Context
 from harness.report.coverage import Coverage, coverage, coverage_note, farm_sentence
 from harness.report.data import Cell
@@ -30,6 +31,7 @@ from harness.report.drawn import (
 from harness.report.farm import farm_notes
 from harness.report.glossary import glossary
 from harness.report.growth import growth_panels
+from harness.report.lines import MOST_LINES, accuracies, movers, reversals
 from harness.report.meanings import undefined
 from harness.report.nemenyi import CAPTION, headline_tests, mean_ranks, nemenyi_panels, refusals
 from harness.report.numbers import several
@@ -40,7 +42,7 @@ from harness.report.roster import printable
 from harness.report.statements import of_attacks, of_ranks, of_signals, of_values
 from harness.report.synthesis import of_images
 from harness.report.values import rank_tables, ranking_table
-from harness.report.views import CURVES, SYNTHESIS, View
+from harness.report.views import CURVES, LINES, REVERSED, SYNTHESIS, View
 from harness.report.words import links
 from harness.report.worlds import world_panels
 
@@ -104,6 +106,7 @@ def make_sections(context: Context, whole: View) -> list[Section]:
         _ranks(context),
         *_trials(context, whole),
         _audit(context),
+        *challenge_sections(context),
         _failures(context),
         _glossary(context, whole),
         provenance(context.data.units, context.data.planned, context.roster),
@@ -121,8 +124,15 @@ def _trials(context: Context, whole: View) -> Iterator[Section]:
         yield only.curves()
         return
     views = [_of_cell(context, cell, number) for number, cell in enumerate(context.cells, 1)]
-    synthesis = [] if of_images(context.data.traces).is_empty() else [SYNTHESIS]
-    yield Section("Cell by cell", "cells", [SEEDS, CURVES, *synthesis], (), [_cell(view) for view in views])
+    yield Section("Cell by cell", "cells", _how_to_read(context), (), [_cell(view) for view in views])
+
+
+def _how_to_read(context: Context) -> list[str]:
+    """What is said once of the figures that every cell has."""
+    data, traces = context.data, context.data.traces
+    lines = [LINES] if 0 < len(movers(accuracies(data.epochs), context.roster)) <= MOST_LINES else []
+    reversal = [] if reversals(traces).is_empty() else [REVERSED]
+    return [SEEDS, CURVES, *lines, *reversal, *([] if of_images(traces).is_empty() else [SYNTHESIS])]
 
 
 def _ranking(context: Context, whole: View) -> Section:
@@ -220,7 +230,7 @@ def _failures(context: Context) -> Section:
 
 def _glossary(context: Context, whole: View) -> Section:
     data = context.data
-    used = {*whole.found, *data.rankings["metric"], *context.attacks["metric"]}
+    used = {*whole.found, *data.rankings["metric"], *context.attacks["metric"], *context.challenge["metric"]}
     used |= {metric for cell in context.cells for metric in cell_metrics(context, cell)}
     used |= headline_meanings(context.attacks, context.meanings).keys()
     left_out = {

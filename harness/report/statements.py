@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from harness.farm import POPULATION, TUNING_FIRST
-from harness.metrics import CELL
+from harness.metrics import CELL, TRIO_METRICS
 from harness.report.roster import printable
 
 CAVEAT = (
@@ -18,7 +18,8 @@ CAVEAT = (
 _ACCURACY = "metric = 'accuracy' and part in ('retain', 'forget', 'test')"
 _TIMED = "kind = 'timing' and metric = 'seconds'"
 _RELEARNED = "kind = 'relearn'"
-_OF_OTHER_KINDS = (_TIMED, _RELEARNED)
+_ATTACKED = "kind = 'attack'"
+_OF_OTHER_KINDS = (_TIMED, _RELEARNED, _ATTACKED)
 _BASE = {
     "retention_deviation": _ACCURACY,
     "gap_to_retrain": _ACCURACY,
@@ -27,6 +28,8 @@ _BASE = {
     "seconds": _TIMED,
     "relearn_steps": _RELEARNED,
     "anamnesis": _RELEARNED,
+    "loss_gap": "metric = 'loss' and part in ('forget', 'test')",
+    **dict.fromkeys(TRIO_METRICS, _ATTACKED),
 }
 """What the derived metrics are computed from, see `harness.metrics.derive`."""
 
@@ -53,14 +56,20 @@ def of_values(study: str, trials: pl.DataFrame, metrics: Iterable[str]) -> str:
 
 def of_epochs(study: str, trials: pl.DataFrame) -> str:
     """Return the command for the accuracies by epoch of trials."""
-    columns = "unit, method, config, seed, epoch, forget, retain, test"
+    columns = "unit, method, config, seed, epoch, forget, retain, val, test"
     return _command(f"select {columns} from epochs where {_trials(study, trials)} and kind in ('retrain', 'unlearn')")
 
 
-def of_traces(study: str, trials: pl.DataFrame) -> str:
-    """Return the command for what methods noted of each epoch."""
+def of_traces(study: str, trials: pl.DataFrame, names: Sequence[str]) -> str:
+    """Return the command for what methods noted of each epoch under some names."""
     columns = 'unit, method, config, seed, epoch, name, "values"'
-    return _command(f"select {columns} from traces where {_trials(study, trials)} and kind = 'unlearn'")
+    where = f"{_trials(study, trials)} and kind = 'unlearn' and {_among('name', names)}"
+    return _command(f"select {columns} from traces where {where}")
+
+
+def of_sheets(units: Sequence[str]) -> str:
+    """Return the command for the sheets of artifacts; `png` is a file in base64."""
+    return _command(f"select unit, method, config, name, images, png from sheets where {_among('unit', units)}")
 
 
 def of_attacks(study: str, metric: str, levels: Iterable[str]) -> str:

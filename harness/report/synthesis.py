@@ -1,4 +1,4 @@
-"""What the images of data-free methods show: how much of the classes to forget, how many a filter drops, which classes.
+"""What generated images show: how much of the classes to forget, how many a filter drops, which classes they are.
 
 Over-filtering is a generator that goes on making images of the classes to forget, of which the filter leaves nothing.
 """
@@ -19,15 +19,15 @@ from harness.report.roster import Entry, Roster
 from harness.report.scales import Scale, spread
 from harness.report.sheet import Panel, Point, Sheet, shortened
 
-KEPT, SEEN, ANSWERS = "kept", "forget_probability", "teacher_answers"
-"""Names in the table `traces`: the share of images kept, the original's mean probability of the classes to forget, and
-the shares of its answers by class."""
+KEPT, SEEN, ANSWERS, CONFIDENCE = "kept", "forget_probability", "teacher_answers", "confidence"
+"""Names in the table `traces`: the share of images kept, the original's mean probability of the classes to forget, the
+shares of its answers by class, and its mean confidence in them."""
 
 WIDTH, HEIGHT = 250.0, 232.0
 LEFT, RIGHT, TOP, BOTTOM = 32.0, 176.0, 30.0, 122.0
 BARS_TOP, BARS_BOTTOM = 160.0, 206.0
 TEXT = 10.5
-WORDS = {KEPT: "kept", SEEN: "forgotten"}
+WORDS = {KEPT: "kept", SEEN: "forgotten", CONFIDENCE: "confidence"}
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,14 @@ def _draw(sheet: Sheet, one: Traced) -> None:
 
 
 def _draw_lines(sheet: Sheet, one: Traced, x: Scale, y: Scale) -> None:
-    colours = {KEPT: MUTED.light, SEEN: one.entry.colour}
+    colours = {KEPT: MUTED.light, SEEN: one.entry.colour, CONFIDENCE: one.entry.colour}
     drawn = {name: line for name, line in one.lines.items() if line}
     for name, line in drawn.items():
-        sheet.lines([[(x(epoch), y(value)) for epoch, value in line]], colours[name], 2.2 if name == SEEN else 1.4)
+        sheet.lines([[(x(epoch), y(value)) for epoch, value in line]], colours[name], 1.4 if name == KEPT else 2.2)
     ends = spread([y(line[-1][1]) for line in drawn.values()], 12)
     for name, end in zip(drawn, ends, strict=True):
-        colour = INK.light if name == SEEN else colours[name]
-        sheet.text((RIGHT + 6, end + 3.5), WORDS[name], colour, size=TEXT, bold=name == SEEN)
+        colour = colours[name] if name == KEPT else INK.light
+        sheet.text((RIGHT + 6, end + 3.5), WORDS[name], colour, size=TEXT, bold=name != KEPT)
 
 
 def _draw_answers(sheet: Sheet, one: Traced) -> None:

@@ -14,15 +14,36 @@ from harness.report.cells import cell_metrics, cell_table
 from harness.report.context import Context
 from harness.report.curves import curve_panels, has_curves
 from harness.report.data import Cell, in_cell
-from harness.report.drawn import FEW_EPOCHS, MOST_EPOCHS, curve_table, defined, single_table, synthesis_table
+from harness.report.drawn import (
+    FEW_EPOCHS,
+    MOST_EPOCHS,
+    curve_table,
+    defined,
+    line_table,
+    reversal_table,
+    single_table,
+    synthesis_table,
+)
 from harness.report.forest import LEFT, RIGHT, estimates, forest_panel
+from harness.report.lines import (
+    GAP,
+    MOST_LINES,
+    REVERSAL,
+    VAL,
+    accuracies,
+    ended,
+    line_panel,
+    movers,
+    reversals,
+)
 from harness.report.numbers import several
-from harness.report.statements import of_epochs, of_traces, of_values
+from harness.report.samples import SAMPLES, gans, sample_table
+from harness.report.statements import of_epochs, of_sheets, of_traces, of_values
 from harness.report.summary import dots, prefer, single, summarise
-from harness.report.synthesis import synthesis_panels, traced
+from harness.report.synthesis import ANSWERS, KEPT, SEEN, synthesis_panels, traced
 from harness.report.tradeoff import AXES, TIME, can_draw, out_of_sight, tradeoff_panel
 from harness.report.values import Found, value_table
-from harness.report.words import links
+from harness.report.words import links, word_column
 
 DOTS = "The large mark is the mean, the bar its 95 % interval, and each small dot below it is one {}."
 GOAL = "Retrain is the goal: at the left as useful, at the top as private. Lines are 95 % intervals, cut at the frame."
@@ -40,6 +61,17 @@ SYNTHESIS = (
     "that stays up while the grey one falls. Below: the share of the original's answers by class, over all epochs; "
     "classes to forget are coloured."
 )
+LINES = (
+    "All methods in one picture, means over seeds, each to its last epoch: how far the accuracy on retain is ahead of "
+    "that on forget, and the accuracy on val. Best is where retrain ended (dashed), measured on the same images: the "
+    "lowest forget accuracy is not the goal."
+)
+REVERSED = (
+    "What the loss on forget is multiplied with in each epoch, of methods that reverse its gradient: the further below "
+    "0, the harder a step climbs. Retrain (dashed) reverses nothing."
+)
+TOO_MANY = "{} methods have curves: too many for one picture with a line each, which has {} at most."
+LEFT_OUT = "Left out, since they failed: {}."
 LINE = "The dashed line is retrain, the band its interval."
 EDGE = f"Methods that failed do not stretch the scale: {LEFT} and {RIGHT} mark those beyond it."
 
@@ -134,14 +166,52 @@ class View:
         sentences = [] if self.prefix else [CURVES]
         if absent:
             sentences.append(f"No curve was recorded for {', '.join(absent)}.")
+        if (many := len(movers(accuracies(epochs), context.roster))) > MOST_LINES:
+            sentences.append(TOO_MANY.format(many, MOST_LINES))
         rows = of_epochs(context.data.study, self.trials)
         behind = Behind([curve_table(context, epochs, self._most_epochs)], links("accuracy by epoch"), rows)
-        drawn = [context.picture(panels, " ".join(sentences), behind, "small"), *self._synthesis()]
-        return Section(title, anchor, (), drawn)
+        drawn = [context.picture(panels, " ".join(sentences), behind, "small"), *self._lines(epochs)]
+        return Section(title, anchor, (), [*drawn, *self._reversal(), *self._synthesis(), *self._samples()])
 
     @property
     def _most_epochs(self) -> int:
         return FEW_EPOCHS if self.prefix else MOST_EPOCHS
+
+    def _lines(self, epochs: pl.DataFrame) -> list[Picture]:
+        """What retain is ahead of forget, and val: all methods in one picture, if there are not too many."""
+        context, rows = self.context, accuracies(epochs)
+        drawn = movers(rows, context.roster)
+        if len(drawn) > MOST_LINES:
+            return []
+        panels = [
+            panel
+            for column, title in ((GAP, "retain accuracy - forget accuracy"), (VAL, "val accuracy"))
+            for panel in line_panel(rows, column, title, context.roster, ended(rows, column))
+        ]
+        sentences = [*([] if self.prefix else [LINES]), *self._left_out(rows)]
+        behind = Behind(
+            [line_table(context, rows, self._most_epochs)],
+            links("retain - forget", "accuracy by epoch", "retrain"),
+            of_epochs(context.data.study, self.trials),
+        )
+        return [context.picture(panels, " ".join(sentences), behind, "pairs")] if panels else []
+
+    def _reversal(self) -> list[Picture]:
+        """The scale of gradient reversal, if some method noted it."""
+        context, cell = self.context, self.cell
+        assert cell is not None
+        rows = reversals(in_cell(context.data.traces, cell))
+        if not 0 < len(movers(rows, context.roster)) <= MOST_LINES:
+            return []
+        panels = line_panel(rows, REVERSAL, "reversal scale", context.roster, 0.0)
+        given = of_traces(context.data.study, self.trials, [REVERSAL])
+        behind = Behind([reversal_table(context, rows, self._most_epochs)], links("reversal scale"), given)
+        sentences = [*([] if self.prefix else [REVERSED]), *self._left_out(rows)]
+        return [context.picture(panels, " ".join(sentences), behind, "pairs")]
+
+    def _left_out(self, rows: pl.DataFrame) -> list[str]:
+        failed = [entry.label for entry in self.context.roster.among(rows) if entry.status == "failed"]
+        return [LEFT_OUT.format(", ".join(failed))] if failed else []
 
     def _synthesis(self) -> list[Picture]:
         """What data-free methods generate, if there are any."""
@@ -151,9 +221,23 @@ class View:
         found = traced(traces, context.roster, context.data.forget_classes.get(cell[1], ()))
         if not found:
             return []
-        rows = of_traces(context.data.study, self.trials)
+        rows = of_traces(context.data.study, self.trials, [KEPT, SEEN, ANSWERS])
         behind = Behind([synthesis_table(context, traces, self._most_epochs)], links("kept", "forgotten"), rows)
         return [context.picture(synthesis_panels(found), "" if self.prefix else SYNTHESIS, behind, "small")]
+
+    def _samples(self) -> list[Picture]:
+        """What shared generators make, if there are any."""
+        context, cell = self.context, self.cell
+        assert cell is not None
+        data = context.data
+        sheets, traces = in_cell(data.sheets, cell), in_cell(data.artifact_traces, cell)
+        found = gans(sheets, traces, data.forget_classes.get(cell[1], ()))
+        if not found:
+            return []
+        columns = word_column("confidence", "confidence"), word_column("largest share", "answers by class")
+        words = links("confidence", "answers by class")
+        behind = Behind([sample_table(found, *columns)], words, of_sheets(sheets["unit"].to_list()))
+        return [context.sheets(found, "" if self.prefix else SAMPLES, behind)]
 
     def _behind(self, tables: list[Table], metrics: list[str]) -> Behind:
         context = self.context

@@ -19,8 +19,15 @@ WORDS = {
     ),
     "retrain": "trained from scratch without the forget part: what unlearning tries to reach",
     "original": "trained on everything, before any unlearning",
-    "accuracy by epoch": "share of the images of a part (forget, retain, test) that the model labels right after so "
-    "many epochs of unlearning; 0 is before the first",
+    "accuracy by epoch": "share of the images of a part (forget, retain, val, test) that the model labels right after "
+    "so many epochs of unlearning; 0 is before the first",
+    "retain - forget": "accuracy on retain minus accuracy on forget after so many epochs of unlearning; best at "
+    "retrain's, for a model that never saw the forget part knows it less well than retain, too",
+    "reversal scale": "what the loss on forget is multiplied with in an epoch of gradient reversal: below 0 a step "
+    "climbs, at 0 nothing is reversed",
+    "confidence": "probability that the original gives to its answer, mean over generated images",
+    "answers by class": "share of generated images that the original answers with a class; the largest share tells a "
+    "generator that makes one class only",
     "kept": "share of the generated images that a filter let through to the student",
     "forgotten": "probability that the original gives to the classes to forget, mean over the generated images before "
     "any filter: near 0 the generator has learned to leave these classes alone",

@@ -37,8 +37,8 @@ class Backlog:
     A need that is not among the units is met. A unit whose need failed stays here: it is still to be run. What a search
     determines waits for its trials, and `resolve` fills in its hyperparameters when it is taken.
     They go by data set and architecture, since both stay warm in a worker.
-    Among those, originals and what searches wait for come first, and the rest in the order of the plan: it keeps those
-    of one original together, and relearning behind its trial, whose weights then need not stay for long.
+    Among those, originals, artifacts and what searches wait for come first, and the rest in the order of the plan: it
+    keeps those of one original together, and what looks at a trial behind it, whose weights then need not stay long.
     """
 
     def __init__(
@@ -113,7 +113,8 @@ class Backlog:
             cells.setdefault(_cell(unit), len(cells))
 
         def key(unit: Unit) -> tuple[int, bool]:
-            return cells[_cell(unit)], not (unit.kind.from_scratch or self._gates.held_by(unit.id))
+            first = unit.kind.from_scratch or unit.kind == Kind.ARTIFACT
+            return cells[_cell(unit)], not (first or self._gates.held_by(unit.id))
 
         return {unit.id: rank for rank, unit in enumerate(sorted(units, key=key))}
 

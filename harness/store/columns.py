@@ -48,7 +48,9 @@ _SEED = Column("seed", _int, "seed of split, training and unlearning")
 _IDENTITY = (
     Column("unit", _text, "id of the unit, a hash of all that its result depends on"),
     Column(
-        "kind", _text, "original, retrain, search, unlearn, relearn, timing, shadow, shadow_retrain, shadow_unlearn"
+        "kind",
+        _text,
+        "original, retrain, artifact, search, unlearn, relearn, attack, timing, shadow, shadow_retrain, shadow_unlearn",
     ),
     *_CELL,
     _SEED,
@@ -90,7 +92,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 "part", _text, "retain, forget, val, test, train, or all; test_retain, test_forget: test by its classes"
             ),
             Column(
-                "metric", _text, "accuracy, loss, population_mia, mia_confidence, mia_entropy, seconds, relearn_steps"
+                "metric",
+                _text,
+                "accuracy, loss, population_mia, mia_confidence, mia_entropy, mia_logistic, seconds, relearn_steps",
             ),
             Column("value", _float, "null where it cannot be computed; unit as `harness ls metrics --json` says"),
         ),
@@ -109,6 +113,12 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             Column("epoch", _small, "as in epochs", "epochs"),
             Column("name", _text, "of what was noted, such as kept: the share of images that a filter let through"),
             Column("values", pa.list_(pa.float32()), "means over the epoch: one number, or one for each class"),
+        ),
+        "sheets": _of_units(
+            "one sheet of images that an artifact showed, such as samples of a GAN",
+            Column("name", _text, "of the sheet"),
+            Column("images", _int, "on the sheet", "images"),
+            Column("png", _text, "the sheet as a PNG file, in base64"),
         ),
         "signals": _of_units(
             "what one shadow or unlearned model says of one audit pool",
@@ -138,7 +148,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 Column("pool", _text, "audit pool"),
                 Column("null", _text, "what forgotten is told from: O never in, R retrained, population"),
                 Column(
-                    "level", _text, "attacker: L0 one threshold, L1 original shadows, L2 same method, L3 before too"
+                    "level",
+                    _text,
+                    "attacker: L0 one threshold, L1 original shadows, L2 same method, L3 before too; trials: no farm",
                 ),
                 Column("metric", _text, "auc, tpr@0.01, eps_cp, ...: `harness ls metrics`"),
                 Column("version", _small, "of the attack: numbers of two versions are not compared"),
@@ -152,7 +164,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                     "realised_fpr", _float, "false-positive rate of the threshold on what it was not set by", FRACTION
                 ),
                 Column("false_positives", _int, "behind a rate at low FPR", "images"),
-                Column("n", _int, "shadows", "models"),
+                Column("n", _int, "shadows; with level trials, models a side", "models"),
                 Column("k_u", _int, "observations of each image, unlearned", "models"),
                 Column("k_o", _int, "observations of each image in the null world", "models"),
                 Column("examples", _int, "images", "images"),
@@ -164,7 +176,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         ),
         "failures": _of_units(
             "one failed attempt",
-            Column("phase", _text, "start, load, train, unlearn, relearn, evaluate or attack"),
+            Column("phase", _text, "start, load, train, make, unlearn, relearn, evaluate or attack"),
             Column("exception", _text, "its class"),
             Column("message", _text, "what it says"),
             Column("traceback", _text, "where it was raised"),

@@ -26,6 +26,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "metrics": ("unit", "part", "metric"),
         "epochs": ("unit", "epoch"),
         "traces": ("unit", "epoch", "name"),
+        "sheets": ("unit", "name"),
         "signals": ("unit", "pool", "query"),
         "pools": ("dataset", "farm", "pool", "index"),
         "attacks": (

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from harness.metrics.challenge import of_farm
 from harness.tracking import facts
 from harness.tracking.content import CELL_TAG, NOTE_TAG, PARENT_TAG, PLAN_TAG, TRIALS_TAG, Content
 from harness.tracking.notes import cell_note
@@ -37,7 +38,7 @@ class CellRuns:
         self._epochs, self._failures = ByCell(results.epochs), ByCell(results.failures)
         self._attacks = ByCell(results.attacks)
         self._rankings = results.rankings.partition_by("method", "config", as_dict=True)
-        self._with_pools = len(plan.pools.union(results.attacks["pool"])) > 1
+        self._with_pools = len(plan.pools.union(of_farm(results.attacks)["pool"])) > 1
         self._differs = [name for name in KEY[:3] if len({getattr(cell, name) for cell in plan.cells}) > 1]
         methods = sorted({(cell.method, cell.config) for cell in plan.cells})
         self._repeated = {one for (one, _), (other, _) in pairwise(methods) if one == other}

@@ -6,6 +6,7 @@
 | `gap` | distance to retrain | `gap/retention_deviation`, `gap/to_retrain`, `gap/forget_retention` |
 | `mia` | membership inference | `mia/population_val`, `mia/ulira_o_auc`, `mia/canary/ulira_o_auc_l1` |
 | `audit` | what else the farm tells | `audit/eps_cp_o`, `audit/canary/klom_r` |
+| `challenge` | the score of the NeurIPS 2023 challenge | `challenge/score`, `challenge/forgetting_quality` |
 | `relearn` | learning the forgotten again | `relearn/anamnesis`, `relearn/steps` |
 | `distill` | how fast retrain is reached | `distill/steps`, `distill/auc` |
 | `cost` | time | `cost/seconds`, `cost/time_ratio` |
@@ -23,7 +24,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.metrics import CLASS_PARTS, PARTS, SVC_PARTS
+from harness.metrics import CLASS_PARTS, PARTS, SVC_PARTS, TRIO_METRICS
+from harness.metrics.challenge import LEVEL
 
 Row = Mapping[str, Any]
 
@@ -34,9 +36,13 @@ HEADLINE_LEVEL = "L2"
 NAMES = {
     **{metric: f"gap/{metric}" for metric in (*(f"{part}_retention" for part in PARTS), "retention_deviation")},
     "gap_to_retrain": "gap/to_retrain",
+    **{metric: f"challenge/{metric}" for metric in ("forgetting_quality", "forgetting_ratio")},
+    "challenge_score": "challenge/score",
     "gap_in_retrain_sd": "gap/in_retrain_sd",
     **{f"population_mia_{part}": f"mia/population_{part}" for part in PARTS},
     **{f"mia_{kind}_{part}": f"mia/{kind}_{part}" for kind in ("confidence", "entropy") for part in SVC_PARTS},
+    **{metric: f"mia/{metric.removeprefix('mia_')}" for metric in TRIO_METRICS},
+    "loss_gap": "mia/loss_gap",
     **{f"indiscernibility_{part}": f"mia/indiscernibility_{part}" for part in PARTS},
     **{"anamnesis": "relearn/anamnesis", "relearn_steps": "relearn/steps"},
     **{"distill_steps": "distill/steps", "distill_auc": "distill/auc"},
@@ -74,6 +80,8 @@ def attack_name(row: Row, *, with_pool: bool) -> str:
     That is attack, null world and statistic, and the attacker's level unless it is the headline.
     """
     null, level = str(row["null"]).lower(), row["level"]
+    if level == LEVEL:
+        return metric_name(row["metric"])
     known = _ATTACKS.fullmatch(row["metric"])
     name = f"{known['attack'] or 'ulira'}_{null}_{known['statistic']}" if known else f"{row['metric']}_{null}"
     weaker = [] if level in (None, "", HEADLINE_LEVEL) else [level.lower()]

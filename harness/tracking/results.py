@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from harness.metrics import derive, frame, usable
+from harness.metrics.challenge import of_farm, of_trials
 from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking.estimates import cell_estimates
@@ -63,11 +64,15 @@ def of_units(store: Store, table: str, units: Iterable[PlannedUnit]) -> pl.DataF
 
 
 def _attacks(plan: StoredPlan, store: Store) -> pl.DataFrame:
-    """Return the audit of the plan's methods, once for every scenario: it has forget sets of its own."""
+    """Return the audit of the plan's methods, once for every scenario: it has forget sets of its own.
+
+    What was found on trials belongs to the cell of these alone.
+    """
     cells = pl.DataFrame([asdict(cell) for cell in plan.cells], schema=dict.fromkeys(KEY, pl.String))
-    own = store.scan("attacks").filter(pl.col("study") == plan.study).drop("scenario").collect()
-    audited = own.join(cells, on=[name for name in KEY if name != "scenario"])
-    return audited.sort(*KEY, "pool", "null", "level", "metric")
+    own = store.scan("attacks").filter(pl.col("study") == plan.study).collect()
+    audited = of_farm(own).drop("scenario").join(cells, on=[name for name in KEY if name != "scenario"])
+    scored = of_trials(own).join(cells, on=KEY, how="semi")
+    return pl.concat([audited.select(own.columns), scored]).sort(*KEY, "pool", "null", "level", "metric")
 
 
 def _same_values(rankings: pl.DataFrame, table: pl.DataFrame) -> bool:

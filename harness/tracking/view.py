@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection
 
+from harness.metrics import TRIO_ACCURACIES
 from harness.ranking import OVERALL
 from harness.tracking.content import PLAN_TAG
 from harness.tracking.names import metric_name, rank_name
@@ -20,7 +21,7 @@ COLUMNS = (
         metric_name,
         (
             *("retention_deviation", "gap_to_retrain", "indiscernibility_val", "population_mia_val"),
-            *("accuracy_test", "accuracy_forget", "anamnesis", "time_ratio"),
+            *("accuracy_test", "accuracy_forget", *TRIO_ACCURACIES, "anamnesis", "time_ratio"),
         ),
     ),
 )

@@ -1,16 +1,18 @@
-"""What the attacks of a trial are given, and what they say: the population attack and SVC-MIA."""
+"""What the attacks of a trial are given, and what they say: the population attack, three attackers, SVC-MIA."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.attacks import AttackError, Outputs, loss_from_phi, outputs, population_mia, svc_efficacy
+from harness.attacks import AttackError, Outputs, loss_from_phi, mia_trio, outputs, population_mia, svc_efficacy
+from harness.attacks.learned import Attacker
 from harness.contracts.parts import FORGET, RETAIN, TEST, Part
 from harness.engine.evaluate import Evaluation, log_probabilities
 from harness.work.bench import Loaded, Parts
@@ -58,6 +60,19 @@ def population_accuracy(members: Signal, others: Signal) -> float | None:
         return population_mia(loss_from_phi(members.phi), loss_from_phi(others.phi))
     except AttackError:  # diverged losses, or a class with too few held-out images
         return None
+
+
+def trio_numbers(members: Signal, others: Signal) -> Numbers:
+    """Return accuracy and AUC of three attackers on the losses, with their sd over splits; None where there is none."""
+    try:
+        found = mia_trio(loss_from_phi(members.phi), loss_from_phi(others.phi))
+    except AttackError:  # diverged losses, or too few images on a side
+        return {("test", f"mia_{attacker}"): None for attacker in get_args(Attacker)}
+    return {
+        ("test", f"mia_{attacker}{number}"): value
+        for attacker, one in found.items()
+        for number, value in (("", one.accuracy), ("_sd", one.accuracy_sd), ("_auc", one.auc), ("_auc_sd", one.auc_sd))
+    }
 
 
 def svc_mia(model: nn.Module, loaded: Loaded, parts: Parts) -> Numbers:

@@ -18,7 +18,7 @@ from harness.contracts.dataset import DATASETS, DatasetSpec, Images
 from harness.contracts.parts import Part
 from harness.engine.data import DeviceData
 from harness.engine.models import build
-from harness.engine.split import Split, split, subset, train_and_val
+from harness.engine.split import Split, divide, split, subset
 from harness.farm import EVERYTHING, FarmRef, Pool, PoolSpec, draw_pools
 from harness.farm_deep_unlearn import held_out
 from harness.unit import DatasetRef, Unit
@@ -49,8 +49,8 @@ class Loaded:
 
     def whole(self) -> dict[str, NDArray[np.int64]]:
         """Return the index of train, val and test: what an original sees, whatever the scenario."""
-        train, val = train_and_val(self.development)
-        return {"train": train, "val": val, "test": np.arange(self.development, len(self.labels))}
+        train, val, test = divide(self.development, len(self.labels), self.spec.val)
+        return {"train": train, "val": val, "test": test}
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Workbench:
             train = np.sort(images)
             everything = Pool(PoolSpec(EVERYTHING, len(train)), np.arange(len(train)), loaded.labels[train])
             return Audited(loaded.data, train, val, {EVERYTHING: everything})
-        train, val = train_and_val(loaded.development)
+        train, val, _ = divide(loaded.development, len(loaded.labels), loaded.spec.val)
         pools = draw_pools(unit.farm, loaded.labels[train], loaded.spec.classes)
         labels = loaded.labels.copy()
         for pool in pools.values():
@@ -145,7 +145,7 @@ class Workbench:
 
     def _split(self, reference: DatasetRef, scenario: str) -> Parts:
         loaded, parsed = self.dataset(reference), registry.parse_scenario(scenario)
-        parts = split(loaded.labels, loaded.development, parsed)
+        parts = split(loaded.labels, loaded.development, parsed, loaded.spec.val)
         index = {part.value: torch.from_numpy(parts.of(part)).to(self.device) for part in Part}
         return Parts(parts, scenario, parsed.forget_classes, index)
 

@@ -10,8 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness import registry
-from harness.contracts.method import METHODS
 from harness.contracts.parts import FORGET, RETAIN, VAL
 from harness.engine.data import PartSamples
 from harness.engine.evaluate import Evaluation, evaluate
@@ -21,7 +19,8 @@ from harness.farm_deep_unlearn import draw_number, half_split
 from harness.unit import Kind, Unit
 from harness.work.attacked import Signal
 from harness.work.bench import Audited, Workbench
-from harness.work.kinds import Outcome, Phase, new_run, on_the_clock, starting_model, view_of
+from harness.work.kinds import Outcome, Phase
+from harness.work.setting import lender, new_run, on_the_clock, spec_of, starting_model, view_of
 
 Mask = NDArray[np.bool_]
 
@@ -63,9 +62,10 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
         VAL: audited.val,
     }
     on_device = {part: _index(positions, bench) for part, positions in parts.items()}
+    run.lend = lender(unit, bench, run, audited.data, on_device)
     view = view_of(unit, audited.data, on_device, run)
     model = starting_model(unit, bench)
-    method = registry.find(METHODS, unit.method.name).create(unit.hyperparameters)
+    method = spec_of(unit).create(unit.hyperparameters)
     phase("unlearn")
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     phase("evaluate")

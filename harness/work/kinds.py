@@ -10,22 +10,26 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness import registry
-from harness.contracts.dataset import DATASETS
-from harness.contracts.method import METHODS, REFERENCE, VARIANT
-from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
-from harness.contracts.run import Diverged
-from harness.contracts.view import View
-from harness.engine.data import DeviceData, PartSamples
+from harness.contracts.parts import FORGET, RETAIN, TEST, VAL
+from harness.engine.data import PartSamples
 from harness.engine.evaluate import Evaluation, evaluate
-from harness.engine.models import ruined
-from harness.engine.run import EpochRecord, Observer, TrainingRun
-from harness.engine.seeding import generator, seeded
+from harness.engine.run import EpochRecord, Observer
 from harness.engine.train import train
 from harness.farm import Query
 from harness.unit import Kind, Unit
 from harness.work.attacked import Numbers, Signal, population_accuracy, population_signals, svc_mia
 from harness.work.bench import Loaded, Parts, Workbench
+from harness.work.setting import (
+    Index,
+    lender,
+    make,
+    new_run,
+    on_the_clock,
+    spec_of,
+    starting_model,
+    untrained,
+    view_of,
+)
 
 CURVE_IMAGES = 512
 """Curves are drawn from at most this many images of each part."""
@@ -43,6 +47,8 @@ class Outcome:
     signals: Mapping[tuple[str, Query], Signal] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=dict)
     """What else was measured, by part (`all`: of the model as a whole) and metric."""
+    sheets: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Images [n, C, H, W] that were shown, pixels in [0, 1], by name."""
 
 
 Phase = Callable[[str], None]
@@ -68,8 +74,10 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
     silent = unit.kind in (Kind.TIMING, Kind.SEARCH)
     observe = None if silent else _observer(loaded, parts.index, parts.forget_classes)
-    run, view, model = _prepare(unit, bench, loaded, parts, observe)
-    method = registry.find(METHODS, unit.method.name).create(unit.hyperparameters)
+    run, index = new_run(unit, bench, observe), seen(parts)
+    run.lend = lender(unit, bench, run, loaded.data, index, parts.forget_classes)
+    view = view_of(unit, loaded.data, index, run, parts.forget_classes)
+    method, model = spec_of(unit).create(unit.hyperparameters), starting_model(unit, bench)
     phase("unlearn")
     model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
     seconds = run.clock.stop()
@@ -92,66 +100,20 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     return Outcome(model, seconds, run.steps, evaluations, run.curves, asked, numbers)
 
 
-def _prepare(
-    unit: Unit, bench: Workbench, loaded: Loaded, parts: Parts, observe: Observer | None
-) -> tuple[TrainingRun, View, nn.Module]:
-    run = new_run(unit, bench, observe)
-    index = {part: parts.index[part] for part in (RETAIN, FORGET, VAL)}
-    view = view_of(unit, loaded.data, index, run, parts.forget_classes)
-    return run, view, starting_model(unit, bench)
+def make_artifact(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
+    """Make what methods share, of the parts of the scenario; its outcome has what it recorded and showed."""
+    phase("load")
+    loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
+    run = new_run(unit, bench, lambda network: {}, lambda name: untrained(unit, bench))
+    view = view_of(unit, loaded.data, seen(parts), run, parts.forget_classes)
+    phase("make")
+    network = make(unit, bench, run, view)
+    return Outcome(network, run.clock.stop(), run.steps, curves=run.curves, sheets=run.sheets)
 
 
-def view_of(
-    unit: Unit,
-    data: DeviceData,
-    index: Mapping[Part, torch.Tensor],
-    run: TrainingRun,
-    forget_classes: tuple[int, ...] = (),
-) -> View:
-    """Return what a unit's method may see of the images at the index [n] of each part."""
-    spec = registry.find(METHODS, unit.method.name)
-    even = unit.hyperparameters.get(VARIANT) != REFERENCE
-    samples = {part: PartSamples(data, positions, run.generator, even) for part, positions in index.items()}
-    dataset = registry.find(DATASETS, unit.dataset.name)
-    return View(spec.name, spec.reads, samples, dataset.classes, dataset.format, forget_classes)
-
-
-def starting_model(unit: Unit, bench: Workbench) -> nn.Module:
-    """Return the model that a method gets: its own copy of the original or shadow, which it cannot reach itself."""
-    model = bench.initial_model(unit)
-    if unit.needs:
-        model.load_state_dict(bench.original(unit.needs[0]))
-    return model
-
-
-def new_run(unit: Unit, bench: Workbench, observe: Observer | None) -> TrainingRun:
-    return TrainingRun(
-        seed=unit.seed,
-        recipe=unit.recipe,
-        architecture=bench.architecture(unit),
-        device=bench.device,
-        generator=generator("order", unit.stream, unit.method.name, unit.seed),
-        draw_model=lambda name: bench.initial_model(unit, name),
-        observe=observe,
-    )
-
-
-def on_the_clock(unit: Unit, run: TrainingRun, work: Callable[[], nn.Module]) -> nn.Module:
-    """Do the work seeded, in the recipe's precision, between two synchronisations of the device.
-
-    Work that saw itself diverge leaves a model without a finite weight.
-    """
-    is_low = unit.recipe.precision == "bf16"
-    # Without the cache: it keeps the bf16 weights of the first step until the block ends, many steps later.
-    low = torch.autocast(run.device.type, torch.bfloat16, enabled=is_low, cache_enabled=False)
-    with seeded("work", unit.stream, unit.method.name, unit.seed), low:
-        run.clock.start()
-        try:
-            model = work()
-        except Diverged:
-            model = ruined(run.initial_model())
-        run.clock.stop()
-    return model
+def seen(parts: Parts) -> Index:
+    """Return the index of what a method may declare that it reads."""
+    return {part: parts.index[part] for part in (RETAIN, FORGET, VAL)}
 
 
 def _observer(loaded: Loaded, index: Mapping[str, torch.Tensor], forget_classes: tuple[int, ...] = ()) -> Observer:

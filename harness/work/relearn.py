@@ -14,7 +14,8 @@ from harness.engine.relearn import TOLERANCE, accuracy, is_reached, relearn, ste
 from harness.engine.seeding import generator, seeded
 from harness.unit import Unit
 from harness.work.bench import Loaded, Parts, Workbench
-from harness.work.kinds import Outcome, Phase, new_run, on_the_clock
+from harness.work.kinds import Outcome, Phase
+from harness.work.setting import new_run, on_the_clock, trial_model
 
 
 def relearn_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
@@ -26,10 +27,8 @@ def relearn_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     """
     phase("load")
     loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
-    trial, original = unit.needs
-    model, known = bench.initial_model(unit), bench.initial_model(unit)
-    model.load_state_dict(bench.store.load_model(trial, str(bench.device)))
-    known.load_state_dict(bench.original(original))
+    model, known = trial_model(unit, bench), bench.initial_model(unit)
+    known.load_state_dict(bench.original(unit.needs[1]))
     index = asked(loaded, parts)
     key = ("relearn", unit.scenario.name, unit.seed)
     run = new_run(unit, bench, None)

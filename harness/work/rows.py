@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.method import METHODS
 from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
 from harness.farm import Query
@@ -26,6 +25,8 @@ from harness.version import __version__, commit
 from harness.work.attacked import Signal
 from harness.work.bench import Workbench
 from harness.work.kinds import Outcome
+from harness.work.setting import spec_of
+from harness.work.sheets import as_png
 
 TRACEBACK_CHARACTERS = 20_000
 
@@ -85,6 +86,11 @@ def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
             for name, values in record.recorded.items()
         ],
     }
+    if outcome.sheets:
+        rows["sheets"] = [
+            attempt.columns | {"name": name, "images": len(images), "png": as_png(images)}
+            for name, images in outcome.sheets.items()
+        ]
     if outcome.signals:
         rows["signals"] = [_signal(attempt, *asked, signal) for asked, signal in outcome.signals.items()]
     return rows
@@ -136,7 +142,7 @@ def _unit_row(attempt: Attempt, status: str) -> Row:
 
 
 def _values(unit: Unit) -> dict[str, Any]:
-    return METHODS[unit.method.name].complete(unit.hyperparameters) if not unit.kind.from_scratch else {}
+    return {} if unit.kind.from_scratch else spec_of(unit).complete(unit.hyperparameters)
 
 
 def _hyperparameters(attempt: Attempt) -> Iterator[Row]:

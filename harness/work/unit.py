@@ -8,9 +8,10 @@ from typing import Literal
 from harness.engine.device import prepare
 from harness.origin import Chosen, NoUsableTrial
 from harness.unit import KeepModels, Kind, Unit, keeps_model
+from harness.work.attack import attack_trial
 from harness.work.bench import Workbench
 from harness.work.farm import run_on_shadow, train_shadow
-from harness.work.kinds import Outcome, run_method, train_original
+from harness.work.kinds import Outcome, make_artifact, run_method, train_original
 from harness.work.relearn import relearn_trial
 from harness.work.rows import Attempt, failure_rows, result_rows
 from harness.work.warm import warm_up
@@ -66,12 +67,16 @@ def _outcome(attempt: Attempt) -> Outcome:
         raise NoUsableTrial(f"no trial of the search ({tried}) is usable; see the failures of its units")
     if unit.kind == Kind.ORIGINAL:
         return train_original(unit, attempt.bench, attempt.enter)
+    if unit.kind == Kind.ARTIFACT:
+        return make_artifact(unit, attempt.bench, attempt.enter)
     if unit.kind == Kind.SHADOW:
         return train_shadow(unit, attempt.bench, attempt.enter)
     if unit.kind.of_farm:
         return run_on_shadow(unit, attempt.bench, attempt.enter)
     if unit.kind == Kind.RELEARN:
         return relearn_trial(unit, attempt.bench, attempt.enter)
+    if unit.kind == Kind.ATTACK:
+        return attack_trial(unit, attempt.bench, attempt.enter)
     return run_method(unit, attempt.bench, attempt.enter)
 
 

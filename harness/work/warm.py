@@ -10,7 +10,7 @@ from harness.engine.data import PartSamples
 from harness.engine.train import train
 from harness.unit import Unit
 from harness.work.bench import Workbench
-from harness.work.kinds import new_run, on_the_clock
+from harness.work.setting import new_run, on_the_clock
 
 
 def warm_up(unit: Unit, bench: Workbench) -> None:

@@ -144,7 +144,8 @@ def test_units_come_after_their_needs_and_stages_one_after_the_other(
     for key, unit in plan.units.items():
         assert key == unit.id
         assert seen.issuperset(unit.needs)
-        assert len(unit.needs) == (unit.method.name != "retrain" and not unit.kind.from_scratch)
+        gans = 2 if unit.method.name == "multi_gan" and unit.kind == Kind.UNLEARN else 0
+        assert len(unit.needs) == gans + (unit.method.name != "retrain" and not unit.kind.from_scratch)
         seen.add(key)
     stages = [stage(unit.kind) for unit in plan.units.values()]
     assert stages == sorted(stages)
@@ -157,11 +158,14 @@ def test_the_counts_follow_from_the_lists(tmp_path_factory: pytest.TempPathFacto
     plan = tiny_study.plan_of(tmp_path_factory.getbasetemp(), **study)
     places = len(study["datasets"]) * len(study["architectures"])
     starts = places * len(study["seeds"])
+    judged = "multi_gan" in study["methods"]
     cells, methods = starts * len(study["scenarios"]), len(study["methods"]) + 1
     shadows = study["farm"]["shadows"]
     expected = {
-        Kind.ORIGINAL: starts,  # one serves every scenario
+        # One serves every scenario, and the one of seed 0 judges all artifacts.
+        Kind.ORIGINAL: starts + places * (judged and 0 not in study["seeds"]),
         Kind.RETRAIN: cells,
+        Kind.ARTIFACT: places * len(study["scenarios"]) * 2 * judged,
         Kind.UNLEARN: cells * methods,
         Kind.TIMING: cells * methods,
         Kind.SHADOW: places * shadows,
@@ -193,6 +197,39 @@ def test_another_training_shares_no_trial(tmp_path: Path, change: dict[str, Any]
     before, after = tiny_study.plan_of(tmp_path), tiny_study.plan_of(tmp_path, **change)
     shared = [before.units[key] for key in before.units.keys() & after.units.keys()]
     assert all(unit.kind.of_farm and "seeds" in change for unit in shared)
+
+
+SEARCHED = {"search": {"trials": 2, "sampler": "random", "seeds": 2}, "methods": ["finetune"], "seeds": [3, 1, 2]}
+
+
+def test_shared_originals_are_one_and_every_trial_starts_from_it(tmp_path: Path) -> None:
+    measures = ["accuracy", "run_time", "anamnesis"]
+    plan = tiny_study.plan_of(tmp_path, originals="shared", measures=measures, farm=None, **SEARCHED)
+    by_kind = {kind: [unit for unit in plan.units.values() if unit.kind == kind] for kind in Kind}
+    (original,) = by_kind[Kind.ORIGINAL]
+    assert original.seed == 3, "the first of the study"
+    for kind in (Kind.UNLEARN, Kind.SEARCH, Kind.TIMING):
+        starting = [unit for unit in by_kind[kind] if unit.method.name != "retrain"]
+        assert {unit.seed for unit in starting} == ({3, 1} if kind == Kind.SEARCH else {3, 1, 2})
+        assert {unit.needs for unit in starting} == {(original.id,)}
+    assert {unit.needs[1] for unit in by_kind[Kind.RELEARN]} == {original.id}
+    done_nothing = [unit for unit in by_kind[Kind.UNLEARN] if unit.method.name == "original"]
+    assert [unit.seed for unit in done_nothing] == [3, 1, 2], "the reference has a row for each seed"
+    assert len(plan.units) == len({unit.id for unit in plan.units.values()})
+
+
+def test_only_what_starts_elsewhere_has_another_id(tmp_path: Path) -> None:
+    own = tiny_study.plan_of(tmp_path)
+    assert tiny_study.plan_of(tmp_path, originals="per_seed").units == own.units
+    shared = tiny_study.plan_of(tmp_path, originals="shared")
+    lost = [own.units[key] for key in own.units.keys() - shared.units.keys()]
+    first, second = own.study.seeds
+    assert {unit.seed for unit in lost} == {second}
+    assert {unit.kind for unit in lost} == {Kind.ORIGINAL, Kind.UNLEARN, Kind.TIMING}
+    assert all(unit.method.name != "retrain" for unit in lost)
+    new = [shared.units[key] for key in shared.units.keys() - own.units.keys()]
+    assert {(unit.kind, unit.seed) for unit in new} == {(Kind.UNLEARN, second), (Kind.TIMING, second)}
+    assert first not in {unit.seed for unit in new}
 
 
 def test_other_pools_are_another_farm(tmp_path: Path) -> None:
@@ -285,6 +322,28 @@ def test_a_trial_whose_weights_are_gone_runs_again_before_it_is_relearned(tmp_pa
     again = [unit.id for unit in plan.remaining(committed, set())]
     assert again.index(original) < again.index(trial) < again.index(waiting.id)
     assert plan.remaining(set(plan.units), set()) == []
+
+
+@pytest.mark.parametrize("also", [[], ["anamnesis"]], ids=["alone", "with relearning"])
+def test_each_trial_is_attacked_once_doing_nothing_too_and_no_other_unit_changes(
+    tmp_path: Path, also: list[str]
+) -> None:
+    measures = ["accuracy", "run_time", *also]
+    without = tiny_study.plan_of(tmp_path, measures=measures)
+    plan = tiny_study.plan_of(tmp_path, measures=[*measures, "mia_trio"])
+    attacks = [unit for unit in plan.units.values() if unit.kind == Kind.ATTACK]
+    assert Counter(unit.method.name for unit in attacks) == {"retrain": 2, "original": 2, "finetune": 2, "ct": 2}
+    for unit in attacks:
+        trial = plan.units[unit.needs[0]]
+        assert trial.kind == (Kind.RETRAIN if unit.method.name == "retrain" else Kind.UNLEARN)
+        assert unit.needs[1:] == trial.needs  # so that what is gone can be made again
+        own = {name: value for name, value in unit.columns().items() if name not in ("unit", "kind")}
+        assert own.items() <= trial.columns().items()
+    assert {unit.id for unit in plan.units.values() if unit.started_from} == {unit.needs[0] for unit in attacks}
+    assert set(without.units) == {key for key, unit in plan.units.items() if unit.kind != Kind.ATTACK}
+    order = list(plan.units)
+    assert all(order.index(need) < order.index(unit.id) for unit in attacks for need in unit.needs)
+    assert stage(Kind.ATTACK) == 0
 
 
 def subsets(plan: Plan) -> st.SearchStrategy[set[str]]:

@@ -12,13 +12,13 @@ from polars.testing import assert_frame_equal
 
 import harness
 from harness.frames import of_units, trials
-from harness.metrics import TRIAL, TRIAL_METRICS, derive
+from harness.metrics import TRIAL, TRIAL_METRICS, TRIO_METRICS, derive
 from harness.planner import make_plan
 from harness.store import KEYS, SCHEMAS, Store, UnknownPlan, UnknownTable
 from harness.study import load_study
 from harness.tables import TRIALS, columns, tables
 
-NOT_ASKED_FOR = {"relearn_steps", "anamnesis"} | {
+NOT_ASKED_FOR = {"relearn_steps", "anamnesis", *TRIO_METRICS} | {
     name for name in TRIAL_METRICS if name.endswith(("_test_retain", "_test_forget"))
 }
 """What the tiny study measures nowhere."""

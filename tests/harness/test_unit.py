@@ -181,9 +181,9 @@ def test_the_digest_tells_farms_apart_and_is_the_golden_one() -> None:
     ("keep", "kept"),
     [
         ("none", set()),
-        ("original", {Kind.ORIGINAL}),
-        ("all", {Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN}),
-        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH, Kind.RELEARN}),
+        ("original", {Kind.ORIGINAL, Kind.ARTIFACT}),
+        ("all", {Kind.ORIGINAL, Kind.ARTIFACT, Kind.RETRAIN, Kind.UNLEARN}),
+        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH, Kind.RELEARN, Kind.ATTACK}),
     ],
 )
 def test_whose_weights_stay(keep: KeepModels, kept: set[Kind]) -> None:
@@ -203,6 +203,11 @@ def test_the_version_of_relearning_is_part_of_the_ids_of_relearning_alone() -> N
     relearn = replace(TRIAL, kind=Kind.RELEARN)
     assert {unit.identity().get("relearn_version") for unit in UNITS} == {None}
     assert relearn.identity()["relearn_version"] == 1
+
+
+def test_the_version_of_the_attackers_is_part_of_the_ids_of_attacks_alone() -> None:
+    assert replace(TRIAL, kind=Kind.ATTACK).identity()["attack_version"] == 1
+    assert {unit.identity().get("attack_version") for unit in (*UNITS, replace(TRIAL, kind=Kind.RELEARN))} == {None}
 
 
 def test_a_document_from_before_there_was_relearning_gives_the_same_unit() -> None:

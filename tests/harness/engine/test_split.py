@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from harness import registry
 from harness.contracts import Part
-from harness.engine.split import Split, shuffled_split, split, subset, subset_development
+from harness.engine.split import Split, divide, halves_of_test, shuffled_split, split, subset, subset_development
 
 VECTORS = """
 50000 train  7562 44432 16430 33688 48049 0be2ceb32b8bfbc0
@@ -90,6 +90,38 @@ def test_a_subset_keeps_the_shares_of_development_and_test(development: int, tes
 
 def test_the_whole_data_set_has_all_its_development_images() -> None:
     assert subset_development(800, 1000, 0) == 800
+
+
+def test_the_starting_kit_halves_the_test_images_as_random_split_does() -> None:
+    from torch import Generator
+    from torch.utils.data import random_split
+
+    for count in (10_000, 11):
+        halves = random_split(range(count), [0.5, 0.5], generator=Generator().manual_seed(42))  # type: ignore[arg-type]
+        for found, published in zip(halves_of_test(count), halves, strict=True):
+            assert found.tolist() == list(published.indices)
+    test, val = halves_of_test(10_000)
+    assert len(test) == len(val) == 5_000
+    assert test[:5].tolist() == [7542, 8214, 3698, 2841, 8086]
+
+
+@pytest.mark.parametrize("scenario", ["random:0.1", "class:2"])
+def test_the_kit_trains_on_all_development_images_and_halves_the_others(scenario: str) -> None:
+    labels = np.random.default_rng(0).integers(0, 5, 301)
+    found = split(labels, 240, registry.parse_scenario(scenario), "test")
+    assert sorted(np.concatenate([found.of(part) for part in Part]).tolist()) == list(range(301))
+    assert found.train.tolist() == list(range(240))
+    assert sorted(np.concatenate([found.test, found.val]).tolist()) == list(range(240, 301))
+    assert (len(found.test), len(found.val)) == (31, 30)
+    assert found.test.tolist() == [240 + position for position in halves_of_test(61)[0]]
+    assert all(found.of(part).dtype == np.int64 for part in Part)
+
+
+@pytest.mark.parametrize(("development", "total"), [(240, 300), (50_000, 60_000)])
+def test_what_is_divided_is_what_a_split_has(development: int, total: int) -> None:
+    found = split(np.zeros(total, dtype=np.int64), development, registry.parse_scenario("random:0.1"))
+    for index, name in zip(divide(development, total), ("train", "val", "test"), strict=True):
+        np.testing.assert_array_equal(index, getattr(found, name))
 
 
 def test_a_subset_is_not_a_prefix() -> None:

@@ -35,7 +35,7 @@ def test_every_table_can_be_written_in_some_way() -> None:
 
 def test_units_are_identified_alike_everywhere() -> None:
     about_units = {table for table in SCHEMAS if is_about_units(table)}
-    assert about_units == {"units", "hyperparameters", "metrics", "epochs", "traces", "signals", "failures"}
+    assert about_units == {"units", "hyperparameters", "metrics", "epochs", "traces", "sheets", "signals", "failures"}
     assert IDENTITY == (
         "unit",
         "kind",

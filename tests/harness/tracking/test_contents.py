@@ -170,7 +170,7 @@ def test_every_defined_metric_of_trials_has_a_group_and_a_name_of_its_own() -> N
     assert set(NAMES) >= {one for one, name in zip(defined, names, strict=True) if name.partition("/")[0] in GROUPS}
 
 
-GROUPS = {"gap", "mia", "relearn", "distill", "cost", "rank"}
+GROUPS = {"gap", "mia", "challenge", "relearn", "distill", "cost", "rank"}
 COLUMNS = ("metric", "pool", "null", "level")
 
 

@@ -71,6 +71,21 @@ def test_parts_are_divided_once_and_cover_the_data_set(lab: Lab) -> None:
     assert lab.bench.parts(DATASET, "class:3").forget_classes == (3,)
 
 
+def test_a_data_set_cut_as_the_kit_cuts_it_keeps_its_parts_apart_everywhere(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS._specs, "tiny", replace(tiny_lab.SPEC, val="test"))
+    loaded = lab.bench.dataset(DATASET)
+    whole, parts = loaded.whole(), lab.bench.parts(DATASET, "random:0.3").index
+    assert whole["train"].tolist() == list(range(tiny.DEVELOPMENT))
+    assert sorted([*whole["test"], *whole["val"]]) == list(range(tiny.DEVELOPMENT, tiny.COUNT))
+    assert abs(len(whole["test"]) - len(whole["val"])) <= 1
+    assert sorted(torch.cat([parts["retain"], parts["forget"]]).tolist()) == whole["train"].tolist()
+    assert all(parts[name].tolist() == whole[name].tolist() for name in ("val", "test"))
+    audited = lab.bench.audited(SHADOW)
+    assert (audited.train.tolist(), audited.val.tolist()) == (whole["train"].tolist(), whole["val"].tolist())
+
+
 def test_the_originals_that_were_used_last_stay_loaded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
     load: Callable[..., dict[str, torch.Tensor]] = lab.store.load_model

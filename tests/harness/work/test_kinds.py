@@ -25,7 +25,7 @@ from harness.engine.train import fit
 from harness.store import Store
 from harness.unit import DatasetRef, Kind
 from harness.work import Workbench, perform
-from harness.work.kinds import new_run, view_of
+from harness.work.setting import new_run, view_of
 
 MakeLab = Callable[..., Lab]
 Declare = Callable[[str, Collection[Part], Callable[[nn.Module, View, Run], nn.Module]], None]

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_lab import ORIGINAL, QUICK, SHADOW, SPEC, Lab, unit
+from tiny_lab import ORIGINAL, QUICK, SHADOW, SPEC, Lab, gan, unit
 from torch import nn
 
 from harness import registry
 from harness.check import problem as tiny
 from harness.contracts import DATASETS, RETAIN, Images, Part, Run, View
+from harness.metrics import TRIO_METRICS
 from harness.origin import Suggested
 from harness.store import SCHEMAS, Store
 from harness.unit import Kind
+from tasks.methods._dcgan import generator
 
 MakeLab = Callable[..., Lab]
 Declare = Callable[[str, Collection[Part], Callable[[nn.Module, View, Run], nn.Module]], None]
@@ -26,11 +28,13 @@ Declare = Callable[[str, Collection[Part], Callable[[nn.Module, View, Run], nn.M
 UNITS = {
     Kind.ORIGINAL: ORIGINAL,
     Kind.RETRAIN: unit(Kind.RETRAIN, "retrain"),
+    Kind.ARTIFACT: gan("retain"),
     Kind.SEARCH: replace(
         unit(Kind.SEARCH, "finetune"), origin=Suggested("random", 0, (0,), 0), drawn={"weight_decay": 0.01}
     ),
     Kind.UNLEARN: unit(Kind.UNLEARN, "finetune"),
     Kind.RELEARN: unit(Kind.RELEARN, "finetune"),
+    Kind.ATTACK: unit(Kind.ATTACK, "finetune"),
     Kind.SHADOW: SHADOW,
     Kind.SHADOW_RETRAIN: unit(Kind.SHADOW_RETRAIN, "retrain", pool="canary"),
     Kind.SHADOW_UNLEARN: unit(Kind.SHADOW_UNLEARN, "finetune", pool="canary"),
@@ -47,9 +51,11 @@ SVC_MIA = {("forget", "mia_confidence"), ("forget", "mia_entropy")}
 METRICS = {
     Kind.ORIGINAL: {(part, metric) for part in ("train", "val", "test") for metric in BOTH},
     Kind.RETRAIN: OF_TRIALS | SVC_MIA,
+    Kind.ARTIFACT: set(),
     Kind.SEARCH: {(part, metric) for part, metric in OF_TRIALS if part != "test"},
     Kind.UNLEARN: OF_TRIALS | SVC_MIA,
     Kind.RELEARN: {("all", f"relearn_{name}") for name in ("steps", "target", "steps_most")},
+    Kind.ATTACK: {("test", metric.removesuffix("_test")) for metric in TRIO_METRICS},
     Kind.TIMING: {("all", "seconds")},
     Kind.SHADOW: OF_SHADOWS,
     Kind.SHADOW_RETRAIN: OF_SHADOWS,
@@ -99,8 +105,8 @@ def test_every_kind_leaves_the_metrics_and_signals_that_others_count_on(full: La
     for row in full.rows("signals", done):
         assert row["query"] == "identity"
         assert row["n"] == len(row["phi"]) == len(row["member"]) > 0
-    assert bool(full.rows("epochs", done)) == (kind in (Kind.ORIGINAL, Kind.RETRAIN, Kind.UNLEARN))
-    kept = kind not in (Kind.TIMING, Kind.SEARCH, Kind.RELEARN, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN)
+    assert bool(full.rows("epochs", done)) == (kind in (Kind.ORIGINAL, Kind.RETRAIN, Kind.ARTIFACT, Kind.UNLEARN))
+    kept = kind not in (Kind.TIMING, Kind.SEARCH, Kind.SHADOW_RETRAIN, Kind.SHADOW_UNLEARN) and not kind.of_trial
     assert full.store.has_model(done.id) == kept == (full.row(done)["model"] is not None)
 
 
@@ -109,11 +115,16 @@ def test_the_row_of_a_unit_says_what_it_cost_and_where(full: Lab, kind: Kind) ->
     row = full.row(UNITS[kind])
     assert row["status"] == "done"
     assert 0 < row["work_seconds"] <= row["seconds"]
-    if kind == Kind.RELEARN:
+    if kind == Kind.ATTACK:
+        assert row["steps"] == 0  # nothing is trained but the attackers
+    elif kind == Kind.ARTIFACT:
+        assert row["steps"] == UNITS[kind].values["steps"]
+    elif kind == Kind.RELEARN:
         assert row["steps"] == full.metrics(UNITS[kind])["all", "relearn_steps"]
     else:
         assert row["steps"] == 2 * (1 if kind.of_farm else 2)  # epochs x batches of 24; a shadow has half of 40 images
-    assert row["parameters"] == sum(p.numel() for p in tiny.initial("cnn_small").parameters())
+    network = generator(SPEC.format, 4) if kind == Kind.ARTIFACT else tiny.initial("cnn_small")
+    assert row["parameters"] == sum(p.numel() for p in network.parameters())
     assert (row["device"], row["share"], row["peak_memory"]) == ("cpu", 1.0, None)
     assert abs((datetime.now(UTC) - row["started"]).total_seconds()) < 300
     assert json.loads(row["versions"])["torch"] == torch.__version__

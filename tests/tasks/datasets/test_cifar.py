@@ -24,10 +24,11 @@ from harness.work import official
 from tasks.datasets.cifar import unpickle
 
 registry.load()
-LABELS = {"cifar10": [3, 9, 0, 1, 2, 7], "cifar100": [99, 42]}
+LABELS = {"cifar10": [3, 9, 0, 1, 2, 7], "cifar10_kit": [3, 9, 0, 1, 2, 7], "cifar100": [99, 42]}
 """One image of each file, in the order in which they have to come."""
-KEYS = {"cifar10": b"labels", "cifar100": b"fine_labels"}
+KEYS = {"cifar10": b"labels", "cifar10_kit": b"labels", "cifar100": b"fine_labels"}
 OFFICIAL = {"cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz")}
+OFFICIAL["cifar10_kit"] = OFFICIAL["cifar10"]
 OFFICIAL["cifar100"] = ("cifar-100-python", "cifar-100-python.tar.gz")
 both = pytest.mark.parametrize("name", LABELS)
 
@@ -107,7 +108,7 @@ def test_the_declared_checksums_are_those_that_torchvision_knows(name: str) -> N
     torchvision()
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    known = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    known = {"cifar10": CIFAR10, "cifar10_kit": CIFAR10, "cifar100": CIFAR100}[name]
     assert DATASETS[name].files == dict(known.train_list + known.test_list)
     assert DATASETS[name].archive == known.filename
     assert known.base_folder in DATASETS[name].folders
