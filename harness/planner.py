@@ -120,7 +120,7 @@ class _Cell:
                 looking = list(self._looking_at(trial, original))
                 yield replace(trial, started_from=bool(looking))
                 yield from looking
-                if "run_time" in self._measures(trial):
+                if seed in self.study.seeds[: self.study.timed_seeds] and "run_time" in self._measures(trial):
                     # What is made once for several trials is made again where one of them is timed.
                     yield replace(trial, kind=Kind.TIMING, needs=trial.needs[:1])
 

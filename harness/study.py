@@ -66,6 +66,8 @@ class Study:
     """How many models others count for the same question, and what they are."""
     originals: Originals = "per_seed"
     """`shared`: every trial starts from the original of the first seed."""
+    timed_seeds: int | None = None
+    """Run time is measured for so many of the seeds, the first ones; None: for all."""
 
     def scenarios_on(self, dataset: str) -> list[str]:
         """Return the scenarios on a data set: `class:*` is each of its classes."""
@@ -126,6 +128,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         keep_models=raw.keep_models,
         published=tuple((one.count, one.what) for one in raw.published),
         originals=raw.originals,
+        timed_seeds=raw.timed_seeds,
     )
 
 

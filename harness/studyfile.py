@@ -193,6 +193,7 @@ class StudyFile(BaseModel):
         "ulira",
         "run_time",
     ]
+    timed_seeds: Annotated[int, Field(ge=1)] | None = None
     resources: Literal["auto"] | ResourcesFile = "auto"
     time_limit: Annotated[float, Field(gt=0, le=1e8)] = 3600.0
     keep_models: KeepModels = "original"

@@ -14,7 +14,7 @@ from harness.report.curves import PARTS
 from harness.report.data import PLACE
 from harness.report.forest import Estimates
 from harness.report.growth import GUESSING
-from harness.report.lines import GAP, REVERSAL, VAL
+from harness.report.lines import GAP, REVERSAL
 from harness.report.numbers import bracket, decimals, fixed
 from harness.report.roc import readable
 from harness.report.roster import Entry, printable
@@ -111,9 +111,12 @@ def synthesis_table(context: Context, traces: pl.DataFrame, most: int = MOST_EPO
 
 
 def line_table(context: Context, rows: pl.DataFrame, most: int = MOST_EPOCHS) -> Table:
-    """Return by epoch what retain is ahead of forget, and the accuracy on val, means over the seeds."""
+    """Return by epoch what retain is ahead of forget, and the accuracy on val, means over the seeds.
+
+    The other accuracies are in the table of the curves.
+    """
     head = word_column("retain - forget", "retain - forget")
-    numbers = [Number(GAP, head), Number(VAL, word_column("val", "accuracy by epoch"))]
+    numbers = [Number(GAP, head), Number("val", word_column("val", "accuracy by epoch"))]
     return frame_table(context, "Retain - forget, and val, means over seeds", _thinned(rows, most), ["epoch"], numbers)
 
 

@@ -1,4 +1,4 @@
-"""One number of every method by epoch, a line each: what retain is ahead of forget, val, the reversal scale."""
+"""One number of every method by epoch, a line each: accuracies, what retain is ahead of forget, the reversal scale."""
 
 from __future__ import annotations
 
@@ -22,8 +22,15 @@ WIDTH, LEFT, RIGHT, TOP, HEIGHT, FOOT = 430.0, 40.0, 268.0, 46.0, 190.0, 38.0
 MOST_LINES = 16
 """More methods than that in one picture can no longer be told apart."""
 
-GAP, VAL, REVERSAL = "gap", "val", "reversal_scale"
+GAP, REVERSAL = "gap", "reversal_scale"
 """Columns of the frames; the last is also the name in the table `traces`."""
+ACCURACIES = {
+    "forget": "forget accuracy",
+    "retain": "retain accuracy",
+    GAP: "retain accuracy - forget accuracy",
+    "val": "val accuracy",
+}
+"""What is drawn of the table `epochs`, and under which title."""
 
 KEY = ("method", "config", "epoch")
 
@@ -42,10 +49,10 @@ class Moving:
 
 
 def accuracies(epochs: pl.DataFrame) -> pl.DataFrame:
-    """Return method, config, epoch, `gap` (retain - forget) and `val`, means over seeds; `epochs` is that table."""
+    """Return method, config, epoch and the columns of `ACCURACIES`, means over seeds; `epochs` is that table."""
     rows = merge_searches(epochs).filter(pl.col("kind").is_in(["unlearn", RETRAIN]))
-    gap = (pl.col("retain") - pl.col("forget")).cast(pl.Float64).mean().alias(GAP)
-    return rows.group_by(KEY).agg(gap, pl.col("val").cast(pl.Float64).mean().alias(VAL)).sort(KEY)
+    rows = rows.with_columns((pl.col("retain") - pl.col("forget")).alias(GAP))
+    return rows.group_by(KEY).agg(pl.col(name).cast(pl.Float64).mean() for name in ACCURACIES).sort(KEY)
 
 
 def reversals(traces: pl.DataFrame) -> pl.DataFrame:

@@ -26,10 +26,9 @@ from harness.report.drawn import (
 )
 from harness.report.forest import LEFT, RIGHT, estimates, forest_panel
 from harness.report.lines import (
-    GAP,
+    ACCURACIES,
     MOST_LINES,
     REVERSAL,
-    VAL,
     accuracies,
     ended,
     line_panel,
@@ -62,9 +61,9 @@ SYNTHESIS = (
     "classes to forget are coloured."
 )
 LINES = (
-    "All methods in one picture, means over seeds, each to its last epoch: how far the accuracy on retain is ahead of "
-    "that on forget, and the accuracy on val. Best is where retrain ended (dashed), measured on the same images: the "
-    "lowest forget accuracy is not the goal."
+    "All methods in one picture, means over seeds, each to its last epoch: the accuracy on forget, on retain, how far "
+    "the second is ahead of the first, and the accuracy on val. Best is where retrain ended (dashed), measured on the "
+    "same images: the lowest forget accuracy is not the goal."
 )
 REVERSED = (
     "What the loss on forget is multiplied with in each epoch, of methods that reverse its gradient: the further below "
@@ -178,14 +177,14 @@ class View:
         return FEW_EPOCHS if self.prefix else MOST_EPOCHS
 
     def _lines(self, epochs: pl.DataFrame) -> list[Picture]:
-        """What retain is ahead of forget, and val: all methods in one picture, if there are not too many."""
+        """The accuracies and what retain is ahead of forget: all methods in one picture, if there are not too many."""
         context, rows = self.context, accuracies(epochs)
         drawn = movers(rows, context.roster)
         if len(drawn) > MOST_LINES:
             return []
         panels = [
             panel
-            for column, title in ((GAP, "retain accuracy - forget accuracy"), (VAL, "val accuracy"))
+            for column, title in ACCURACIES.items()
             for panel in line_panel(rows, column, title, context.roster, ended(rows, column))
         ]
         sentences = [*([] if self.prefix else [LINES]), *self._left_out(rows)]

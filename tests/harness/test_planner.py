@@ -278,6 +278,15 @@ def test_without_their_measures_there_is_no_farm_and_no_timing(tmp_path: Path) -
     assert set(kinds) == {"original", "retrain", "unlearn"}
 
 
+def test_only_the_first_seeds_are_timed_where_a_study_says_how_many(tmp_path: Path) -> None:
+    whole = tiny_study.plan_of(tmp_path, seeds=[5, 2, 3])
+    few = tiny_study.plan_of(tmp_path, seeds=[5, 2, 3], timed_seeds=2)
+    left_out = [unit for key, unit in whole.units.items() if key not in few.units]
+    assert few.units.keys() < whole.units.keys()
+    assert {(unit.kind, unit.seed) for unit in left_out} == {(Kind.TIMING, 3)}
+    assert {unit.seed for unit in few.units.values() if unit.kind == Kind.TIMING} == {5, 2}
+
+
 RELEARNING = {"measures": ["accuracy", "run_time", "anamnesis"]}
 
 

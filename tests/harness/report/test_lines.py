@@ -23,7 +23,6 @@ from harness.report.lines import (
     REVERSAL,
     RIGHT,
     TOP,
-    VAL,
     accuracies,
     ended,
     line_panel,
@@ -63,7 +62,7 @@ def traces(data: ReportData, methods: tuple[str, ...] = ("ct", "msg")) -> pl.Dat
     return pl.DataFrame(rows, schema=TRACES)
 
 
-@pytest.mark.parametrize("column", [GAP, VAL])
+@pytest.mark.parametrize("column", [GAP, "val", "forget", "retain"])
 def test_each_line_is_a_mean_over_seeds_and_retrain_the_level_where_it_ended(
     data: ReportData, roster: Roster, watch: Watch, column: str
 ) -> None:
@@ -73,7 +72,7 @@ def test_each_line_is_a_mean_over_seeds_and_retrain_the_level_where_it_ended(
 
     def expected(method: str) -> dict[int, float]:
         own = data.epochs.filter(pl.col("method") == method, pl.col("kind").is_in(["unlearn", "retrain"]))
-        value = pl.col("retain") - pl.col("forget") if column == GAP else pl.col("val")
+        value = pl.col("retain") - pl.col("forget") if column == GAP else pl.col(column)
         return {
             epoch: sum(of_epoch.select(value).to_series()) / len(of_epoch)
             for (epoch,), of_epoch in own.group_by("epoch")
@@ -104,14 +103,14 @@ def test_names_stand_at_the_ends_in_their_order_and_never_on_each_other(make: Ma
     data = make(methods=tuple(f"method{place:02}" for place in range(MOST_LINES)))
     roster = make_roster(data.rankings, data.trials)
     rows = accuracies(data.epochs)
-    (panel,) = line_panel(rows, VAL, "val", roster, ended(rows, VAL))
+    (panel,) = line_panel(rows, "val", "val", roster, ended(rows, "val"))
     spy = watch(panel)
     names = {entry.label for entry in roster}
     places = {args[1]: args[0][1] for args in spy.drawn["text"] if args[1] in names}
     assert set(places) == names - {"original"}
     assert min(after - before for before, after in pairwise(sorted(places.values()))) >= LINE - 1e-6
     assert TOP <= min(places.values()) <= max(places.values()) <= panel.height - FOOT + LINE
-    values = {name: rows.filter(pl.col("method") == name).sort("epoch")[VAL][-1] for name in places}
+    values = {name: rows.filter(pl.col("method") == name).sort("epoch")["val"][-1] for name in places}
     assert sorted(places, key=places.__getitem__) == sorted(values, key=values.__getitem__, reverse=True)
     picture = io.BytesIO()
     compose([panel]).savefig(picture, format="png")
@@ -169,6 +168,6 @@ def test_of_several_cells_how_to_read_is_said_once_and_each_has_its_own_lines(ma
     assert page.count(IN_ONE_PICTURE) == page.count(REVERSED) == 1
     assert len(re.findall("<caption>[^<]*Retain - forget, and val, means over seeds", page)) == len(cells)
     for cell in cells:
-        last = ended(accuracies(in_cell(data.epochs, cell)), VAL)
+        last = ended(accuracies(in_cell(data.epochs, cell)), "val")
         assert f"retrain at {last:.3f}" in page
     assert "All methods" not in render(make(methods=("ct", "msg"), cells=cells, curves=0))
