@@ -9,6 +9,7 @@ import pytest
 
 from harness import registry
 from harness.check import OF_EVERY_CASE, OF_EVERY_METHOD, Case, cases, has_effect, searched_names
+from harness.check.problem import scenario_for
 from harness.contracts import METHODS
 
 registry.load()
@@ -29,7 +30,7 @@ def test_keeps_the_promise_in_every_case(case: Case, promise: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_works_on_the_architectures_of_the_benchmark(method: str, architecture: str) -> None:
     for promise in list(OF_EVERY_CASE.values())[:2]:
-        promise(Case(method, architecture))
+        promise(Case(method, architecture, scenario_for(METHODS[method])))
 
 
 @pytest.mark.parametrize("method", METHODS)
