@@ -7,16 +7,18 @@ import polars as pl
 from harness.contracts.parts import VAL
 from harness.contracts.run import BEST_TEST
 from harness.frames import of_units, trials
-from harness.metrics import ORIGINAL, RETRAIN, audited_in_vain, leaks
+from harness.metrics import audited_in_vain, leaks
 from harness.planner import Plan
+from harness.ranking import REFERENCES, labels
 from harness.store import Store
 from harness.study import Study
+from harness.unit import Kind
 
 Z = 1.96
 
 
 def passes_but_fails(plan: Plan, store: Store) -> list[str]:
-    """Return the names of methods that pass the population attack and fail U-LiRA in some cell of a study.
+    """Return the labels of methods that pass the population attack and fail U-LiRA in some cell of a study.
 
     *Pass*: the mean population MIA over seeds (forget against val) is no further from 0.5 than the accuracy of
     guessing would be, 1.96 sqrt(1 / (8 n)) for n images on each side. *Fail*: it leaks on some audit pool against
@@ -24,8 +26,9 @@ def passes_but_fails(plan: Plan, store: Store) -> list[str]:
     """
     failing = leaks(store.scan("attacks").filter(pl.col("study") == plan.study.name).collect()).filter("leaks")
     passing = _passes_population(plan, store)
-    names = failing.join(passing, on=["dataset", "architecture", "method", "config"], how="semi")
-    return sorted(set(names["method"]) - {RETRAIN, ORIGINAL})
+    found = failing.join(passing, on=["dataset", "architecture", "method", "config"], how="semi")
+    names = labels({(unit.method.name, unit.config) for unit in plan.units.values() if unit.kind == Kind.UNLEARN})
+    return sorted(names[one] for one in set(found.select("method", "config").rows()) if one[0] not in REFERENCES)
 
 
 def diverges_in_the_audit(plan: Plan, store: Store) -> list[str]:

@@ -6,7 +6,7 @@ import polars as pl
 
 from harness.cli.text import columns
 from harness.metrics.challenge import Score, of_trials, scores
-from harness.ranking import merge_searches
+from harness.ranking import labels, merge_searches
 from harness.store import Store
 
 HEADER = ["method", "F [95 %]", "F_null", "F / F_null", "time / retrain", "score", "N (of F_null)", ""]
@@ -27,14 +27,15 @@ def challenge_lines(rows: pl.DataFrame) -> list[str]:
         null = next((one.null for one in own if one.null is not None), None)
         legend = LEGEND.format(ceiling="" if null is None else f", here {null:.3f}")
         where = f"   {', '.join(cell)}" if len(found) > 1 else ""
-        lines += [f"{legend}{where}", "", columns([_row(one, own) for one in own], HEADER), ""]
+        names = labels((one.method, one.config) for one in own)
+        table = columns([_row(one, names[one.method, one.config]) for one in own], HEADER)
+        lines += [f"{legend}{where}", "", table, ""]
     return lines
 
 
-def _row(score: Score, found: list[Score]) -> list[str]:
-    alone = [one.method for one in found].count(score.method) == 1
+def _row(score: Score, name: str) -> list[str]:
     return [
-        score.method if alone else f"{score.method} ({score.config})",
+        name,
         _interval(score.forgetting),
         _number(score.null, 3),
         _interval(score.ratio, 2),

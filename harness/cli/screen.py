@@ -16,7 +16,7 @@ from harness.cli.text import columns, duration, plural, rank_text
 from harness.drive import Where, run
 from harness.ledger import Summary
 from harness.metrics import TRIO_ACCURACIES, definition
-from harness.ranking import merge_searches
+from harness.ranking import labels, merge_searches
 from harness.selection import Selection
 from harness.store import Store
 from harness.verdict import chosen_on_test, diverges_in_the_audit, passes_but_fails, sees_validation
@@ -130,15 +130,14 @@ def _rows(rankings: pl.DataFrame, audited: Mapping[str, Mapping[tuple[str, str],
     overall = rankings.filter(pl.col("metric") == "overall").sort(
         order, "rank", "method", descending=[False, False, True]
     )
-    names = overall["method"].to_list()
+    names = labels(overall.select("method", "config").rows())
     rows = []
     for row in overall.iter_rows(named=True):
         key = (row["method"], row["config"])
-        name = row["method"] if names.count(row["method"]) == 1 else f"{row['method']} ({row['config']})"
         note = NOTES.get(row["method"], "failed" if row["status"] == "failed" else "")
         values = [_value(cells.get((*key, metric))) for metric in _shown(rankings)]
         values += [pool.get(key, "-") for pool in audited.values()]
-        rows.append([rank_text(row), name, *values, note])
+        rows.append([rank_text(row), names[key], *values, note])
     return rows
 
 

@@ -22,6 +22,7 @@ from harness.ranking.headline import (
     headline_metrics,
     rank_study,
 )
+from harness.ranking.labels import labels
 from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking, competitor_config, merge_searches
 from harness.ranking.rank import OVERALL, SCHEMA, rank
 
@@ -56,6 +57,7 @@ __all__ = [
     "hierarchical_mean",
     "interval",
     "known_metrics",
+    "labels",
     "merge_searches",
     "rank",
     "rank_study",

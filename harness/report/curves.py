@@ -161,7 +161,7 @@ def _draw_axes(sheet: Sheet, x: Scale, y: ErrorScale) -> None:
     whole = [one for one in x.ticks(22) if one == int(one)]
     for one in whole:
         sheet.text((x(one), BOTTOM + 15), tick(one), MUTED.light, "center", TEXT - 0.5)
-    sheet.text((RIGHT + 8, BOTTOM + 15), "epoch", MUTED.light, size=TEXT - 0.5)
+    sheet.text((RIGHT + 12, BOTTOM + 15), "epoch", MUTED.light, size=TEXT - 0.5)
 
 
 def _placed(line: Line, x: Scale, y: ErrorScale) -> list[Point]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
 
-from harness.ranking import OVERALL, REFERENCES, merge_searches
+from harness.ranking import OVERALL, REFERENCES, labels, merge_searches
 from harness.report.palette import INK, METHODS
 
 Competitor = tuple[str, str]
@@ -25,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202
 class Entry:
     """A competitor as the report shows it.
 
-    `label` is the method, with its config only if the method is there with several. `status` is that of
+    `label` is the method, with what is its own of its config if the method is there with several. `status` is that of
     the ranking, or `missing` where it has none.
     """
 
@@ -93,9 +92,9 @@ def make_roster(*frames: pl.DataFrame) -> Roster:
         order = {(r["method"], r["config"]): r["rank"] for r in rows.iter_rows(named=True) if r["rank"]}
     methods = [one for one in present if one[0] not in REFERENCES]
     looks = {one: _look(place) for place, one in enumerate(methods)}
-    count = Counter(method for method, _ in present)
+    names = labels(present)
     entries = (
-        Entry(*one, _label(*one, count), status[one], *looks.get(one, _reference_look(one[0]))) for one in present
+        Entry(*one, printable(names[one]), status[one], *looks.get(one, _reference_look(one[0]))) for one in present
     )
     return Roster(tuple(sorted(entries, key=lambda entry: _place(entry, order))))
 
@@ -109,10 +108,6 @@ def competitors(frame: pl.DataFrame) -> list[Competitor]:
 def printable(text: str) -> str:
     """Return the text with control characters made visible: SVG forbids some, others reorder what follows."""
     return _CONTROL.sub("\ufffd", text)
-
-
-def _label(method: str, config: str, count: Mapping[str, int]) -> str:
-    return printable(method if count[method] == 1 else f"{method} ({config})")
 
 
 def _look(place: int) -> tuple[str, str]:

@@ -44,13 +44,14 @@ class Traced:
         """What the panel shows."""
         ends = [f"{WORDS[name]} {fixed(line[-1][1], 3)}" for name, line in self.lines.items() if line]
         forgotten = sum(self.answers[label] for label in self.forget_classes if label < len(self.answers))
-        share = f"; {fixed(forgotten, 3)} of the original's answers name a class to forget" if self.answers else ""
+        named = self.answers and self.forget_classes
+        share = f"; {fixed(forgotten, 3)} of the original's answers name a class to forget" if named else ""
         return f"{self.entry.label}, in the last epoch: {', '.join(ends)}{share}."
 
 
 def of_images(traces: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of the table `traces` that are about generated images; methods note other numbers, too."""
-    return traces.filter(pl.col("name").is_in([KEPT, SEEN, ANSWERS]))
+    return traces.filter(pl.col("name").is_in([*WORDS, ANSWERS]))
 
 
 def traced(traces: pl.DataFrame, roster: Roster, forget_classes: tuple[int, ...]) -> list[Traced]:
@@ -92,7 +93,7 @@ def _draw(sheet: Sheet, one: Traced) -> None:
         sheet.text((LEFT - 7, y(value) + 3.5), tick(value), MUTED.light, "right", TEXT - 0.5)
     for epoch in (mark for mark in x.ticks(30) if mark == int(mark)):
         sheet.text((x(epoch), BOTTOM + 15), tick(epoch), MUTED.light, "center", TEXT - 0.5)
-    sheet.text((RIGHT + 8, BOTTOM + 15), "epoch", MUTED.light, size=TEXT - 0.5)
+    sheet.text((RIGHT + 12, BOTTOM + 15), "epoch", MUTED.light, size=TEXT - 0.5)
     _draw_lines(sheet, one, x, y)
     _draw_answers(sheet, one)
 

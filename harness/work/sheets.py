@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-IN_A_ROW = 16
+IN_A_ROW = 8
 
 
 def as_png(images: Tensor) -> str:

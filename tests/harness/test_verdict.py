@@ -114,7 +114,7 @@ R, C = "random:0.1", "class:3"
 def test_whoever_passes_the_one_and_fails_the_other_is_named(tmp_path: Path) -> None:
     given: Given = {("finetune", "default", R): 0.52, ("ct", "default", R): 0.52, ("msg", "default", R): 0.6}
     attacks = [attack("finetune", 1e-4), attack("ct", 0.8), attack("msg", 1e-6)]
-    assert verdict(tmp_path, given, attacks) == ["finetune"]
+    assert verdict(tmp_path, given, attacks) == ["finetune (default)"]
 
 
 def test_references_are_never_named(tmp_path: Path) -> None:

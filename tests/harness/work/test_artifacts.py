@@ -80,7 +80,7 @@ def test_a_gan_leaves_curves_its_sheet_and_weights(make_lab: MakeLab) -> None:
     (sheet,) = lab.rows("sheets", one)
     assert [sheet["name"], sheet["images"]] == ["samples of forget", 64]
     picture = Image.open(BytesIO(base64.b64decode(sheet["png"])))
-    assert picture.size == (16 * 9, 4 * 9)  # 16 in a row, 8 pixels and a line each
+    assert picture.size == (8 * 9, 8 * 9)  # 8 in a row, 8 pixels and a line each
     assert not lab.rows("metrics", one)
     assert lab.store.has_model(one.id)
 
@@ -122,14 +122,14 @@ def test_a_sheet_shows_every_pixel_where_it_belongs() -> None:
     images = torch.rand(17, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     images[3, 0, 0, 0] = float("nan")
     pixels = np.array(Image.open(BytesIO(base64.b64decode(as_png(images)))))
-    assert pixels.shape == (2 * 5, 16 * 6, 3)
+    assert pixels.shape == (3 * 5, 8 * 6, 3)
     for number, image in enumerate(images):
-        top, left = 5 * (number // 16), 6 * (number % 16)
+        top, left = 5 * (number // 8), 6 * (number % 8)
         shown = pixels[top : top + 4, left : left + 5]
         assert np.array_equal(shown, torch.nan_to_num(image).permute(1, 2, 0).mul(255).round().numpy())
     assert (pixels[4::5] == 255).all()
-    assert (pixels[5:, 6:] == 255).all()
-    assert np.array(Image.open(BytesIO(base64.b64decode(as_png(images[:, :1]))))).shape == (10, 96)
+    assert (pixels[10:, 6:] == 255).all()
+    assert np.array(Image.open(BytesIO(base64.b64decode(as_png(images[:, :1]))))).shape == (15, 48)
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("original", True), ("none", False), ("all", True), ("farm", True)])
