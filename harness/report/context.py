@@ -92,7 +92,7 @@ class Context:
         """Return the sheet of each generator beside what the original takes its samples for."""
         drawn = zip(found, answer_panels(found), strict=True)
         panels = [one for gan, panel in drawn for one in (sheet(gan), self._drawn(panel))]
-        return Picture(panels, caption, behind, "pairs")
+        return Picture(panels, caption, behind, "small")
 
     def name(self, entry: Entry) -> Markup:
         """Return a method's name after its mark."""
