@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
-
-if TYPE_CHECKING:
-    from harness.contracts.artifact import Artifact
+from harness.contracts.view import ImageFormat, View
 
 LAST, BEST_TEST = "last", "best_test"
 """Which epoch's model a method returns."""
@@ -99,3 +97,18 @@ class Run(Protocol):
 
         Raises `Diverged` where its making did.
         """
+
+
+class Artifact(Protocol):
+    """An instance carries one set of hyperparameters; equal ones are one artifact, made once for each forget set.
+
+    A method names those that it may ask for in `artifacts()`, a sequence of instances, and gets them from
+    `Run.artifact`. A study makes each as a unit of its own, before the trials of all seeds, methods and settings that
+    name it. Where there is none to share (a shadow model of an audit, a timed run), it is made when it is asked for.
+    """
+
+    def network(self, images: ImageFormat) -> nn.Module:
+        """Return the untrained network for a data set; its weights are all that is kept of an artifact."""
+
+    def make(self, network: nn.Module, original: nn.Module, data: View, run: Run) -> nn.Module:
+        """Return the trained network; `original` is there to judge by, and must be neither changed nor learned from."""

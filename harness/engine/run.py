@@ -12,9 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from harness.contracts.architecture import ArchitectureSpec
-from harness.contracts.artifact import Artifact
 from harness.contracts.recipe import Recipe
-from harness.contracts.run import BEST_TEST, LAST, Diverged, Stopped
+from harness.contracts.run import BEST_TEST, LAST, Artifact, Diverged, Stopped
 from harness.engine.device import Stopwatch
 from harness.engine.models import finite
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from harness import registry
-from harness.contracts.artifact import ARTIFACTS, Artifact, artifacts_of, named
+from harness.contracts.artifact import ARTIFACTS, artifacts_of, named
 from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS, REFERENCE, VARIANT, MethodSpec
 from harness.contracts.parts import Part
-from harness.contracts.run import Diverged
+from harness.contracts.run import Artifact, Diverged
 from harness.contracts.view import View
 from harness.engine.data import DeviceData, PartSamples
 from harness.engine.models import ruined
