@@ -17,6 +17,7 @@ from harness.engine.split import divide, subset_development
 from harness.errors import HarnessError, did_you_mean
 from harness.farm import Farm, check_size, setting
 from harness.farm_deep_unlearn import held_out
+from harness.labels import labels
 from harness.origin import Search
 from harness.studyfile import Measure, Originals, RecipeOverrides, StudyFile, read_study_file
 from harness.unit import DEFAULT, DatasetRef, KeepModels, Resources
@@ -150,11 +151,12 @@ def _farm(
     farm = raw.farm.resolve() if "ulira" in raw.measures else None
     if farm is None:
         return None
-    names = [name for one in methods for name in (one.spec.name, setting(one.spec.name, one.config))]
+    names = _names([(one.spec.name, one.config) for one in methods])
     for position, name in enumerate(farm.methods):
         if name not in names:
             told = f"no method {name!r} in the study{did_you_mean(name, names)}"
             raise file.error(("farm", "methods", position), told)
+    farm = replace(farm, methods=tuple(names[name] for name in farm.methods))
     mistake = raw.farm.mistake()
     if mistake is not None:
         raise file.error(("farm", mistake[0]), mistake[1])
@@ -168,6 +170,13 @@ def _farm(
             key = "design" if farm.draws else "pools"
             raise file.error(("farm", key), f"{error} on {dataset.label}") from error
     return farm
+
+
+def _names(competitors: list[tuple[str, str]]) -> dict[str, str]:
+    """Return what each name may stand for in a farm: a method, or one setting of it, in full or as tables call it."""
+    labelled = {label: setting(*one) for one, label in labels(competitors).items()}
+    in_full = {setting(*one): setting(*one) for one in competitors}
+    return labelled | in_full | {method: method for method, _ in competitors}
 
 
 def _each(file: YamlFile, key: str, entries: Iterable[T], resolve: Callable[[T], Iterable[R]]) -> tuple[R, ...]:

@@ -7,9 +7,10 @@ import polars as pl
 from harness.contracts.parts import VAL
 from harness.contracts.run import BEST_TEST
 from harness.frames import of_units, trials
+from harness.labels import labels
 from harness.metrics import audited_in_vain, leaks
 from harness.planner import Plan
-from harness.ranking import REFERENCES, labels
+from harness.ranking import REFERENCES
 from harness.store import Store
 from harness.study import Study
 from harness.unit import Kind

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from harness.cli.text import columns
+from harness.labels import labels
 from harness.metrics.challenge import Score, of_trials, scores
-from harness.ranking import labels, merge_searches
+from harness.ranking import merge_searches
 from harness.store import Store
 
 HEADER = ["method", "F [95 %]", "F_null", "F / F_null", "time / retrain", "score", "N (of F_null)", ""]

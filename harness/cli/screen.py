@@ -14,9 +14,10 @@ from harness.cli.challenge import challenge_lines, stored_scores
 from harness.cli.progress import Live
 from harness.cli.text import columns, duration, plural, rank_text
 from harness.drive import Where, run
+from harness.labels import labels
 from harness.ledger import Summary
 from harness.metrics import TRIO_ACCURACIES, definition
-from harness.ranking import labels, merge_searches
+from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
 from harness.verdict import chosen_on_test, diverges_in_the_audit, passes_but_fails, sees_validation

@@ -22,7 +22,6 @@ from harness.ranking.headline import (
     headline_metrics,
     rank_study,
 )
-from harness.ranking.labels import labels
 from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking, competitor_config, merge_searches
 from harness.ranking.rank import OVERALL, SCHEMA, rank
 
@@ -57,7 +56,6 @@ __all__ = [
     "hierarchical_mean",
     "interval",
     "known_metrics",
-    "labels",
     "merge_searches",
     "rank",
     "rank_study",

@@ -9,7 +9,8 @@ from functools import cached_property
 
 import polars as pl
 
-from harness.ranking import OVERALL, REFERENCES, labels, merge_searches
+from harness.labels import labels
+from harness.ranking import OVERALL, REFERENCES, merge_searches
 from harness.report.palette import INK, METHODS
 
 Competitor = tuple[str, str]

@@ -77,13 +77,16 @@ def test_more_settings_or_seeds_change_no_gan(plan: Plan, tmp_path: Path) -> Non
 
 def test_a_farm_may_audit_one_setting_of_a_method(tmp_path: Path) -> None:
     farm = {"shadows": 4, "pools": {"clean": {"size": 40}}}
-    named = "multi_gan (epochs=1,gan_batch_size=8,gan_steps=4,gan_width=4,images=real)"
+    in_full = "multi_gan (epochs=1,gan_batch_size=8,gan_steps=4,gan_width=4,images=real)"
     about: dict[str, Any] = {"measures": ["accuracy", "ulira"]}
-    plan = tiny_study.plan_of(tmp_path, STUDY, farm={**farm, "methods": [named]}, **about)
-    audited = {(unit.method.name, unit.values.get("images")) for unit in units(plan, Kind.SHADOW_UNLEARN)}
-    assert audited == {("original", None), ("multi_gan", "real")}
-    with pytest.raises(InvalidFile, match=r"no method 'multi_gan \(images=real\)' in the study"):
-        tiny_study.plan_of(tmp_path, STUDY, farm={**farm, "methods": ["multi_gan (images=real)"]}, **about)
+    for named in (in_full, "multi_gan (images=real)"):  # as the study gives it, and as tables call it
+        plan = tiny_study.plan_of(tmp_path, STUDY, farm={**farm, "methods": [named]}, **about)
+        audited = {(unit.method.name, unit.values.get("images")) for unit in units(plan, Kind.SHADOW_UNLEARN)}
+        assert audited == {("original", None), ("multi_gan", "real")}
+    plan = tiny_study.plan_of(tmp_path, STUDY, farm={**farm, "methods": ["multi_gan"]}, **about)
+    assert len({unit.config for unit in units(plan, Kind.SHADOW_UNLEARN)} - {"default"}) == 4
+    with pytest.raises(InvalidFile, match=r"no method 'multi_gan \(images=real_ones\)' in the study"):
+        tiny_study.plan_of(tmp_path, STUDY, farm={**farm, "methods": ["multi_gan (images=real_ones)"]}, **about)
 
 
 def test_a_study_with_gans_runs_shows_them_and_finds_nothing_to_do_again(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ranking import labels
+from harness.labels import labels
 
 SETTINGS = st.lists(st.sampled_from(["lr=0.1", "lr=0.2", "epochs=5", "images=real", "search"]), unique=True)
 CONFIGS = SETTINGS.map(lambda one: ",".join(sorted(one)) or "default")
