@@ -12,6 +12,7 @@ from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
 from harness.contracts.dataset import DATASETS, DatasetSpec
 from harness.contracts.method import METHODS, VARIANT, MethodSpec
 from harness.contracts.recipe import Recipe
+from harness.contracts.scenario import Facts
 from harness.contracts.space import Value
 from harness.engine.split import divide, subset_development
 from harness.errors import HarnessError, did_you_mean
@@ -219,11 +220,11 @@ def _reference(spec: DatasetSpec, count: int) -> DatasetRef:
 
 def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
     for dataset in datasets:
-        classes = DATASETS[dataset.name].classes
-        for one in registry.expand_scenario(text, classes):
+        facts = Facts(DATASETS[dataset.name].classes, _training_images(dataset))
+        for one in registry.expand_scenario(text, facts.classes):
             scenario = registry.parse_scenario(one)
             try:
-                scenario.check(classes, _training_images(dataset))
+                scenario.check(facts)
             except HarnessError as error:
                 raise HarnessError(f"{error} on {dataset.name}") from error
     return text if registry.stands_for_several(text) else str(registry.parse_scenario(text))

@@ -39,6 +39,7 @@ from harness.contracts import (
     View,
 )
 from harness.contracts.artifact import named
+from harness.contracts.scenario import Training
 from harness.contracts.space import ShareOfTraining, Value
 from harness.engine.data import DeviceData, PartSamples
 from harness.engine.models import build
@@ -98,7 +99,7 @@ def data(dtype: torch.dtype = torch.float32) -> DeviceData:
 @cache
 def parts(scenario: str) -> Parts:
     """Return the index of every part under a scenario."""
-    divided = split(images().labels, DEVELOPMENT, registry.parse_scenario(scenario))
+    divided = split(Training(images().labels), DEVELOPMENT, registry.parse_scenario(scenario))
     return {part: torch.from_numpy(divided.of(part)) for part in Part}
 
 

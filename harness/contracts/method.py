@@ -12,6 +12,7 @@ from torch import nn
 from harness.contracts.catalog import Catalog, first_line, snake_case
 from harness.contracts.parts import TEST, Part
 from harness.contracts.run import Run
+from harness.contracts.scenario import SCENARIOS
 from harness.contracts.space import (
     InvalidHyperparameter,
     Range,
@@ -68,7 +69,8 @@ class MethodSpec:
 
     def supports(self, scenario: str) -> bool:
         """Whether it can serve a scenario, given by name (`random`, `class`)."""
-        return "*" in self.scenarios or scenario in self.scenarios
+        like = SCENARIOS[scenario].like if scenario in SCENARIOS else scenario
+        return not self.scenarios.isdisjoint({"*", scenario, like})
 
     @property
     def overrides(self) -> Mapping[str, Mapping[str, Range]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.dataset import ValFrom
 from harness.contracts.parts import Part
-from harness.contracts.scenario import Scenario
+from harness.contracts.scenario import Scenario, Training
 
 Index = NDArray[np.int64]
 
@@ -79,10 +79,10 @@ class Split:
         return index
 
 
-def split(labels: NDArray[np.int64], development: int, scenario: Scenario, val: ValFrom = "development") -> Split:
-    """Split a data set with the given labels [n], of which the first `development` are not test; `val` as above."""
-    train, held_out, test = divide(development, len(labels), val)
-    retain, forget = scenario.divide(labels[train])
+def split(whole: Training, development: int, scenario: Scenario, val: ValFrom = "development") -> Split:
+    """Split a data set of which all labels [n] are given and the first `development` are not test; `val` as above."""
+    train, held_out, test = divide(development, len(whole.labels), val)
+    retain, forget = scenario.divide(whole.at(train))
     return Split(train, held_out, test, train[retain], train[forget])
 
 

@@ -16,6 +16,7 @@ from harness import registry
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
 from harness.contracts.dataset import DATASETS, DatasetSpec, Images
 from harness.contracts.parts import Part
+from harness.contracts.scenario import Training
 from harness.engine.data import DeviceData
 from harness.engine.models import build
 from harness.engine.split import Split, divide, split, subset
@@ -145,7 +146,7 @@ class Workbench:
 
     def _split(self, reference: DatasetRef, scenario: str) -> Parts:
         loaded, parsed = self.dataset(reference), registry.parse_scenario(scenario)
-        parts = split(loaded.labels, loaded.development, parsed, loaded.spec.val)
+        parts = split(Training(loaded.labels), loaded.development, parsed, loaded.spec.val)
         index = {part.value: torch.from_numpy(parts.of(part)).to(self.device) for part in Part}
         return Parts(parts, scenario, parsed.forget_classes, index)
 

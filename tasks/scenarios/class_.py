@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.contracts import scenario
-from harness.contracts.scenario import InvalidScenario, Positions
+from harness.contracts.scenario import Facts, InvalidScenario, Positions, Training
 
 KEPT = 2
 """At least so many classes must be left."""
@@ -38,13 +37,13 @@ class OneClass:
     def __str__(self) -> str:
         return f"class:{self.label}"
 
-    def check(self, classes: int, training: int) -> None:
+    def check(self, facts: Facts) -> None:
         """The class must exist, and two others."""
-        _check(self, self.forget_classes, classes)
+        _check(self, self.forget_classes, facts.classes)
 
-    def divide(self, labels: NDArray[np.int64]) -> tuple[Positions, Positions]:
+    def divide(self, training: Training) -> tuple[Positions, Positions]:
         """Return (retain, forget) positions in the order of the training data."""
-        return np.flatnonzero(labels != self.label), np.flatnonzero(labels == self.label)
+        return np.flatnonzero(training.labels != self.label), np.flatnonzero(training.labels == self.label)
 
     @property
     def forget_classes(self) -> tuple[int, ...]:
@@ -73,13 +72,13 @@ class Classes:
     def __str__(self) -> str:
         return f"classes:{','.join(map(str, self.labels))}"
 
-    def check(self, classes: int, training: int) -> None:
+    def check(self, facts: Facts) -> None:
         """The classes must exist, and two others."""
-        _check(self, self.labels, classes)
+        _check(self, self.labels, facts.classes)
 
-    def divide(self, labels: NDArray[np.int64]) -> tuple[Positions, Positions]:
+    def divide(self, training: Training) -> tuple[Positions, Positions]:
         """Return (retain, forget) positions in the order of the training data."""
-        forgotten = np.isin(labels, self.labels)
+        forgotten = np.isin(training.labels, self.labels)
         return np.flatnonzero(~forgotten), np.flatnonzero(forgotten)
 
     @property

@@ -6,11 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.contracts import scenario
-from harness.contracts.scenario import InvalidScenario, Positions
+from harness.contracts.scenario import Facts, InvalidScenario, Positions, Training
 from harness.engine.split import shuffled_split
 
 
@@ -35,14 +32,14 @@ class Random:
     def __str__(self) -> str:
         return f"random:{self.fraction!r}"
 
-    def check(self, classes: int, training: int) -> None:
+    def check(self, facts: Facts) -> None:
         """Something must be left to retain."""
-        if math.ceil(self.fraction * training) >= training:
-            raise InvalidScenario(f"'{self}': nothing of {training} training images is left to retain")
+        if math.ceil(self.fraction * facts.images) >= facts.images:
+            raise InvalidScenario(f"'{self}': nothing of {facts.images} training images is left to retain")
 
-    def divide(self, labels: NDArray[np.int64]) -> tuple[Positions, Positions]:
+    def divide(self, training: Training) -> tuple[Positions, Positions]:
         """Return (retain, forget): a shuffled split with ceil(fraction x n) images to forget."""
-        return shuffled_split(len(labels), self.fraction)
+        return shuffled_split(len(training.labels), self.fraction)
 
     @property
     def forget_classes(self) -> tuple[int, ...]:

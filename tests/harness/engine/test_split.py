@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from harness import registry
 from harness.contracts import Part
+from harness.contracts.scenario import Training
 from harness.engine.split import Split, divide, halves_of_test, shuffled_split, split, subset, subset_development
 
 VECTORS = """
@@ -37,7 +38,7 @@ ROWS = [line.split() for line in VECTORS.strip().splitlines()]
 
 def random_tenth(development: int, test: int = 10) -> Split:
     labels = np.zeros(development + test, dtype=np.int64)
-    return split(labels, development, registry.parse_scenario("random:0.1"))
+    return split(Training(labels), development, registry.parse_scenario("random:0.1"))
 
 
 @pytest.mark.parametrize(("development", "part", "first", "digest"), [(int(r[0]), r[1], r[2:7], r[7]) for r in ROWS])
@@ -61,7 +62,7 @@ def test_is_the_shuffled_split_of_scikit_learn(count: int, share: float, state: 
 @pytest.mark.parametrize("scenario", ["random:0.1", "random:0.5", "class:2"])
 def test_parts_divide_the_data_and_val_and_test_do_not_depend_on_the_scenario(scenario: str) -> None:
     labels = np.random.default_rng(0).integers(0, 5, 300)
-    found = split(labels, 240, registry.parse_scenario(scenario))
+    found = split(Training(labels), 240, registry.parse_scenario(scenario))
     parts = [found.of(part) for part in Part]
     assert sorted(np.concatenate(parts).tolist()) == list(range(300))
     assert sorted(found.train.tolist()) == sorted([*found.retain.tolist(), *found.forget.tolist()])
@@ -108,7 +109,7 @@ def test_the_starting_kit_halves_the_test_images_as_random_split_does() -> None:
 @pytest.mark.parametrize("scenario", ["random:0.1", "class:2"])
 def test_the_kit_trains_on_all_development_images_and_halves_the_others(scenario: str) -> None:
     labels = np.random.default_rng(0).integers(0, 5, 301)
-    found = split(labels, 240, registry.parse_scenario(scenario), "test")
+    found = split(Training(labels), 240, registry.parse_scenario(scenario), "test")
     assert sorted(np.concatenate([found.of(part) for part in Part]).tolist()) == list(range(301))
     assert found.train.tolist() == list(range(240))
     assert sorted(np.concatenate([found.test, found.val]).tolist()) == list(range(240, 301))
@@ -119,7 +120,7 @@ def test_the_kit_trains_on_all_development_images_and_halves_the_others(scenario
 
 @pytest.mark.parametrize(("development", "total"), [(240, 300), (50_000, 60_000)])
 def test_what_is_divided_is_what_a_split_has(development: int, total: int) -> None:
-    found = split(np.zeros(total, dtype=np.int64), development, registry.parse_scenario("random:0.1"))
+    found = split(Training(np.zeros(total, dtype=np.int64)), development, registry.parse_scenario("random:0.1"))
     for index, name in zip(divide(development, total), ("train", "val", "test"), strict=True):
         np.testing.assert_array_equal(index, getattr(found, name))
 

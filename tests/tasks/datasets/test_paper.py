@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness import registry
 from harness.contracts import DATASETS, Augmentation, Images, Part, Recipe
+from harness.contracts.scenario import Training
 from harness.engine.data import DeviceData
 from harness.engine.split import split
 from harness.engine.vision import torchvision
@@ -48,7 +49,7 @@ every = pytest.mark.parametrize("name", ROWS)
 def test_parts_have_the_published_sizes(name: str) -> None:
     spec = DATASETS[name]
     labels = np.zeros(spec.development + spec.test, dtype=np.int64)
-    parts = split(labels, spec.development, registry.parse_scenario("random:0.1"))
+    parts = split(Training(labels), spec.development, registry.parse_scenario("random:0.1"))
     sizes = [len(parts.of(part)) for part in (Part.RETAIN, Part.FORGET, Part.VAL, Part.TEST)]
     assert [spec.classes, *sizes] == ROWS[name][:5]
 

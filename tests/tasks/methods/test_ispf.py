@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.check import problem as tiny
 from harness.contracts import ARCHITECTURES, DATASETS, METHODS, Diverged, View
+from harness.contracts.scenario import Training
 from harness.contracts.space import Value
 from harness.engine.data import DeviceData, PartSamples
 from harness.engine.models import build
@@ -137,7 +138,7 @@ def _accuracies_on_digits(method: str) -> tuple[float, float]:
     spec, architecture = DATASETS["digits"], ARCHITECTURES["cnn_small"]
     images = official.read(spec)
     data = DeviceData.put(images, spec, CPU)
-    parts = split(images.labels, spec.development, registry.parse_scenario("class:3"))
+    parts = split(Training(images.labels), spec.development, registry.parse_scenario("class:3"))
 
     def new_run(seed: int) -> TrainingRun:
         return TrainingRun(

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.contracts import SCENARIOS
-from harness.contracts.scenario import InvalidScenario, Scenario
+from harness.contracts.scenario import Facts, InvalidScenario, Scenario, Training
 from tasks.scenarios.random import Random
 
 registry.load()
 EXAMPLES = [SCENARIOS[name].example for name in SCENARIOS]
 LABELS = np.random.default_rng(0).integers(0, 10, 400)
+TRAINING = Training(LABELS)
 
 
 def round_trip(scenario: Scenario) -> Scenario:
@@ -29,16 +30,16 @@ def test_the_example_is_read_and_written_back(text: str) -> None:
     scenario = registry.parse_scenario(text)
     assert str(scenario) == text
     assert round_trip(scenario) == scenario
-    scenario.check(10, 1000)
+    scenario.check(Facts(10, 1000))
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_retain_and_forget_divide_the_training_images_always_in_the_same_way(text: str) -> None:
-    retain, forget = registry.parse_scenario(text).divide(LABELS)
+    retain, forget = registry.parse_scenario(text).divide(TRAINING)
     assert retain.dtype == forget.dtype == np.int64
     assert sorted([*retain.tolist(), *forget.tolist()]) == list(range(400))
     assert 0 < len(forget) < len(retain)
-    again = registry.parse_scenario(text).divide(LABELS.copy())
+    again = registry.parse_scenario(text).divide(Training(LABELS.copy()))
     np.testing.assert_array_equal(again[0], retain)
     np.testing.assert_array_equal(again[1], forget)
 
@@ -46,7 +47,7 @@ def test_retain_and_forget_divide_the_training_images_always_in_the_same_way(tex
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_forget_classes_are_those_of_the_forget_set_where_the_request_names_classes(text: str) -> None:
     scenario = registry.parse_scenario(text)
-    _, forget = scenario.divide(LABELS)
+    _, forget = scenario.divide(TRAINING)
     if scenario.forget_classes:
         assert set(LABELS[forget].tolist()) <= set(scenario.forget_classes)
         assert len(forget) == np.isin(LABELS, scenario.forget_classes).sum()
@@ -61,13 +62,13 @@ def test_two_fractions_never_share_a_text(fraction: float) -> None:
 
 @given(st.floats(0.01, 0.9), st.integers(2, 500))
 def test_a_random_share_is_rounded_up(fraction: float, count: int) -> None:
-    retain, forget = Random(fraction).divide(np.zeros(count, dtype=np.int64))
+    retain, forget = Random(fraction).divide(Training(np.zeros(count, dtype=np.int64)))
     assert len(forget) == math.ceil(fraction * count)
     assert len(retain) == count - len(forget)
 
 
 def test_a_class_is_all_its_images_and_no_other() -> None:
-    retain, forget = registry.parse_scenario("class:3").divide(LABELS)
+    retain, forget = registry.parse_scenario("class:3").divide(TRAINING)
     assert set(LABELS[forget].tolist()) == {3}
     assert 3 not in LABELS[retain]
 
@@ -87,15 +88,15 @@ def test_what_cannot_be_read_is_refused_with_an_example(text: str) -> None:
 
 
 def test_a_class_that_is_not_there_is_refused() -> None:
-    registry.parse_scenario("class:9").check(10, 1000)
+    registry.parse_scenario("class:9").check(Facts(10, 1000))
     with pytest.raises(InvalidScenario, match="'class:10': the class must lie between 0 and 9"):
-        registry.parse_scenario("class:10").check(10, 1000)
+        registry.parse_scenario("class:10").check(Facts(10, 1000))
 
 
 def test_several_classes_are_all_their_images_whatever_their_order() -> None:
     scenario = registry.parse_scenario("classes:7,2,2")
     assert str(scenario) == "classes:2,7"
-    retain, forget = scenario.divide(LABELS)
+    retain, forget = scenario.divide(TRAINING)
     assert set(LABELS[forget].tolist()) == {2, 7}
     assert not {2, 7} & set(LABELS[retain].tolist())
 
@@ -107,9 +108,9 @@ def test_several_classes_that_are_one_are_refused_with_what_to_write() -> None:
 
 @pytest.mark.parametrize(("text", "classes"), [("class:0", 2), ("classes:0,1", 3), ("classes:0,1", 2)])
 def test_two_classes_must_be_left(text: str, classes: int) -> None:
-    registry.parse_scenario(text).check(classes + 2, 1000)
+    registry.parse_scenario(text).check(Facts(classes + 2, 1000))
     with pytest.raises(InvalidScenario, match=f"of {classes} classes; at least 2 must be left$"):
-        registry.parse_scenario(text).check(classes, 1000)
+        registry.parse_scenario(text).check(Facts(classes, 1000))
 
 
 def test_each_class_in_turn() -> None:
