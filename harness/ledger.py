@@ -68,8 +68,8 @@ class Ledger:
         self.plan, self.store, self.lease, self.progress = plan, store, lease, progress
         committed = store.committed()
         self.cached = len(plan.units.keys() & committed)
-        still = (unit for key, unit in plan.units.items() if unit.kind.of_trial and key not in committed)
-        self._to_look = Counter(unit.needs[0] for unit in still)
+        self._open = plan.units.keys() - committed
+        self._to_look: Counter[str] = Counter()
         self.ran: Counter[Status] = Counter()
         self.failed: list[Unit] = []
         self._unfolded = 0
@@ -79,6 +79,9 @@ class Ledger:
     def running(self, units: Sequence[Unit]) -> Iterator[None]:
         """Fold what the units of a block leave, also when it is interrupted."""
         self.progress.begin(self.plan, units, self.cached)
+        # Also what is made again, because its weights are gone, starts from weights that must be there until then.
+        still = dict.fromkeys([*self._open, *(unit.id for unit in units)])
+        self._to_look = Counter(trial for key in still for trial in self._looks_at(self.plan.units[key]))
         self._folded_at = time.monotonic()
         try:
             yield
@@ -93,8 +96,8 @@ class Ledger:
         self.ran[status] += 1
         if status == "failed":
             self.failed.append(unit)
-        elif unit.kind.of_trial:
-            self._looked_at(unit.needs[0])
+        else:
+            self._looked_at(unit)
         self._unfolded += 1
         self.lease.beat()
         now = time.monotonic()
@@ -107,15 +110,20 @@ class Ledger:
         self.lease.beat()
         self.progress.beat()
 
-    def _looked_at(self, trial: str) -> None:
-        """Drop the weights of a trial with the last unit that looks at it: a study may have thousands of trials."""
-        self._to_look[trial] -= 1
-        if self._to_look[trial] <= 0:
-            self._drop_model(self.plan.units[trial])
+    def _looks_at(self, unit: Unit) -> list[str]:
+        """Return the trials whose weights a unit looks at or starts from."""
+        return [need for need in dict.fromkeys(unit.comes_after) if self.plan.units[need].started_from]
+
+    def _looked_at(self, unit: Unit) -> None:
+        """Drop the weights of trials with the last unit that looks at them: a study may have thousands of trials."""
+        for trial in self._looks_at(unit):
+            self._to_look[trial] -= 1
+            if self._to_look[trial] <= 0:
+                self._drop_model(self.plan.units[trial])
 
     def _drop_models(self) -> None:
         """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""
-        still = {need for unit in self.plan.remaining(self.store.committed(), ()) for need in unit.needs}
+        still = {need for unit in self.plan.remaining(self.store.committed(), ()) for need in unit.comes_after}
         for unit in self.plan.units.values():
             if unit.is_start and unit.id not in still:
                 self._drop_model(unit)

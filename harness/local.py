@@ -46,7 +46,7 @@ def run_units(
         for unit in units:
             if state.asked:
                 raise KeyboardInterrupt
-            if lost.intersection(unit.needs) or gates.closed_before(unit.id):
+            if lost.intersection(unit.comes_after) or gates.closed_before(unit.id):
                 lost.add(unit.id)
                 continue
             begun = time.perf_counter()

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from harness import registry
 from harness.contracts.artifact import artifacts_of, named
 from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS
 from harness.contracts.recipe import Recipe
+from harness.contracts.run import Lent, TrainingArtifact
 from harness.contracts.scenario import SCENARIOS
 from harness.farm import Farm
 from harness.origin import Chosen, Search
@@ -22,7 +24,9 @@ from harness.unit import DEFAULT, DatasetRef, Kind, Named, Unit
 
 RETRAIN, ORIGINAL = "retrain", "original"
 SHARED_SEED = 0
-"""The seed of artifacts and of the originals that judge them: studies of other seeds share them, too."""
+"""The seed of artifacts of a request and of the originals that judge them: studies of other seeds share them, too."""
+NO_REQUEST = Named("", 0)
+"""The scenario of what is trained before any request."""
 AUDIT = Named("audit", 1)
 """The scenario of the farm: forget what of an audit pool is in the shadow."""
 
@@ -57,18 +61,22 @@ class Plan:
         count = Counter(unit.kind for unit in self.units.values())
         return {kind.value: count[kind] for kind in Kind if count[kind]}
 
+    def classes(self) -> dict[str, int]:
+        """Return the number of classes of each data set, tampered ones too."""
+        return {unit.dataset.label: DATASETS[unit.dataset.name].classes for unit in self.units.values()}
+
     def remaining(self, committed: Collection[str], models: Collection[str]) -> list[Unit]:
         """Return what is still to run: plan minus committed units, and units whose weights are needed but gone.
 
         `models` are the ids of the units whose weights are in the store.
         """
-        missing = [unit for unit in self.units.values() if unit.id not in committed]
-        needed = {need for unit in missing for need in unit.needs}
-        return [
-            unit
-            for unit in self.units.values()
-            if unit.id not in committed or (unit.id in needed and unit.id not in models)
-        ]
+        needed: set[str] = set()
+        remaining = []
+        for unit in reversed([*self.units.values()]):  # what it needs comes before a unit, and may need others in turn
+            if unit.id not in committed or (unit.id in needed and unit.id not in models):
+                remaining.append(unit)
+                needed.update(unit.comes_after)
+        return remaining[::-1]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that is kept beside the results: `status` reads it without any task code."""
@@ -77,7 +85,7 @@ class Plan:
             "study": self.study.name,
             "question": self.study.question,
             "measures": list(self.study.measures),
-            "classes": {dataset.label: DATASETS[dataset.name].classes for dataset in self.study.datasets},
+            "classes": self.classes(),
             "units": [unit.to_json() | {"id": unit.id} for unit in self.units.values()],
         }
 
@@ -86,17 +94,24 @@ def make_plan(study: Study) -> Plan:
     """Return the plan of a study. Equal studies give equal plans, on every machine and without the data."""
     units: dict[str, Unit] = {}
     left_out: list[str] = []
-    for dataset in study.datasets:
+    for dataset in _datasets(study):
         for architecture in study.architectures:
             cell = _Cell(study, dataset, Named(architecture.name, architecture.version))
             if study.search is not None:
                 units |= {unit.id: unit for unit in cell.search_units(study.search)}
             for seed in study.seeds:
                 units |= {unit.id: unit for unit in cell.units(seed, left_out)}
-            if study.farm is not None:
+            if study.farm is not None and not dataset.tampering:
                 units |= {unit.id: unit for unit in cell.farm_units(study.farm)}
     stages = sorted(units.values(), key=lambda unit: stage(unit.kind))
     return Plan(study, {unit.id: unit for unit in stages}, tuple(dict.fromkeys(left_out)))
+
+
+def _datasets(study: Study) -> Iterator[DatasetRef]:
+    """Each data set as it is, and as the scenarios of the study have it tampered with."""
+    for dataset in study.datasets:
+        tamperings = (registry.tampering_of(scenario) for scenario in study.scenarios_on(dataset.name))
+        yield from (replace(dataset, tampering=tampering) for tampering in dict.fromkeys(tamperings))
 
 
 @dataclass(frozen=True)
@@ -109,16 +124,22 @@ class _Cell:
 
     def units(self, seed: int, left_out: list[str]) -> Iterator[Unit]:
         yield (original := self._original(seed))
-        for scenario in self.study.scenarios_on(self.dataset.name):
-            where = self._scenario(scenario)
+        ended: dict[tuple[str, str, str], Unit] = {}
+        for scenario in self._scenarios:
+            where, before = self._scenario(scenario), registry.follows(scenario)
+            yield from self._evidence.get(scenario, ())
             for choice in self._methods():
                 if not choice.spec.supports(scenario.partition(":")[0]):
                     left_out.append(f"{choice.spec.name} does not support {scenario}")
                     continue
-                yield from self._shared(where, choice)
-                trial = self._chosen(self._trial(where, choice, seed, original), choice, scenario)
+                yield from self._shared(where, choice, seed)
+                start = ended.get((before, choice.spec.name, choice.config), original)
+                trial = self._chosen(self._trial(where, choice, seed, start), choice, scenario)
                 looking = list(self._looking_at(trial, original))
-                yield replace(trial, started_from=bool(looking))
+                is_followed = self._is_followed(trial)
+                if is_followed:
+                    ended[scenario, choice.spec.name, choice.config] = trial
+                yield replace(trial, started_from=bool(looking) or is_followed or self._is_compared_with(trial))
                 yield from looking
                 if seed in self.study.seeds[: self.study.timed_seeds] and "run_time" in self._measures(trial):
                     # What is made once for several trials is made again where one of them is timed.
@@ -128,8 +149,30 @@ class _Cell:
         """What looks at the model of a trial; all that the trial needs is among the needs: it can be made again."""
         if "anamnesis" in self._measures(trial):
             yield replace(trial, kind=Kind.RELEARN, needs=(trial.id, original.id, *trial.needs[1:]))
-        if "mia_trio" in self.study.measures:
+        if "mia_trio" in self.study.measures and not self.dataset.tampering:
             yield replace(trial, kind=Kind.ATTACK, needs=(trial.id, *trial.needs))
+        if "probes" in self.study.measures:
+            yield replace(trial, kind=Kind.PROBE, needs=(trial.id, *trial.needs))
+        if "likeness" in self.study.measures and (other := self._other(trial)) is not None:
+            yield replace(other, started_from=True)
+            yield replace(trial, kind=Kind.COMPARE, needs=(trial.id, other.id, original.id, *trial.needs[1:]))
+
+    def _other(self, trial: Unit) -> Unit | None:
+        """What a trial is compared with: the retrain of its seed; a retrain with that of the next seed, if any."""
+        seed, seeds = trial.seed, self.study.seeds
+        if trial.kind == Kind.RETRAIN:
+            seed = seeds[(seeds.index(seed) + 1) % len(seeds)]
+        other = self._unit(Kind.RETRAIN, trial.scenario, _reference(RETRAIN), seed)
+        return None if other.id == trial.id else other
+
+    def _is_compared_with(self, trial: Unit) -> bool:
+        """Whether others are compared with a trial, so that its weights must be there until they have been."""
+        return trial.kind == Kind.RETRAIN and "likeness" in self.study.measures
+
+    def _is_followed(self, trial: Unit) -> bool:
+        """Whether the next request starts from a trial: one of a method at work."""
+        is_method = trial.kind == Kind.UNLEARN and trial.method.name != ORIGINAL
+        return is_method and trial.scenario.name in self._followed
 
     def _measures(self, trial: Unit) -> Collection[str]:
         """What is asked of a method at work: doing nothing takes no time, and leaves nothing to learn again."""
@@ -137,8 +180,9 @@ class _Cell:
 
     def search_units(self, search: Search) -> Iterator[Unit]:
         """Every trial after its original and retrain, and after all trials of earlier generations."""
-        for scenario in self.study.scenarios_on(self.dataset.name):
+        for scenario in self._scenarios:
             where = self._scenario(scenario)
+            yield from self._evidence.get(scenario, ())
             originals = {seed: self._original(seed) for seed in search.seeds}
             for seed, original in originals.items():
                 yield original
@@ -146,7 +190,8 @@ class _Cell:
             for choice in self.study.methods:
                 if not (choice.searched and choice.spec.supports(scenario.partition(":")[0])):
                     continue
-                yield from self._shared(where, choice)
+                for seed in originals:
+                    yield from self._shared(where, choice, seed)
                 trials = {seed: self._trial(where, choice, seed, original) for seed, original in originals.items()}
                 for number in range(search.trials):
                     config = _joined(choice.config, f"suggestion={number}")
@@ -180,7 +225,7 @@ class _Cell:
         """Return what the trials of a seed start from: the original of that seed, or that of the study's first."""
         if self.study.originals == "shared":
             seed = self.study.seeds[0]
-        return self._unit(Kind.ORIGINAL, Named("", 0), _reference(ORIGINAL), seed)
+        return self._unit(Kind.ORIGINAL, NO_REQUEST, _reference(ORIGINAL), seed)
 
     def _scenario(self, text: str) -> Named:
         return Named(text, SCENARIOS[text.partition(":")[0]].version)
@@ -195,26 +240,49 @@ class _Cell:
     def _trial(self, scenario: Named, choice: MethodChoice, seed: int, original: Unit) -> Unit:
         if choice.spec.name == RETRAIN:
             return self._unit(Kind.RETRAIN, scenario, choice, seed)
-        shared = (unit.id for unit in self._shared(scenario, choice) if unit.kind == Kind.ARTIFACT)
+        shared = (unit.id for unit in self._shared(scenario, choice, seed) if unit.kind == Kind.ARTIFACT)
         return self._unit(Kind.UNLEARN, scenario, choice, seed, needs=(original.id, *shared))
 
-    def _shared(self, scenario: Named, choice: MethodChoice) -> Iterator[Unit]:
-        """The artifacts of a method, each after the original that judges it.
+    def _shared(self, scenario: Named, choice: MethodChoice, seed: int) -> Iterator[Unit]:
+        """The artifacts of a method: those of the request, each after the original that judges it, for all seeds;
+        those of the training for all scenarios, each seed its own.
 
         Settings that a search draws choose no artifact: they are not known yet.
         """
-        judge = self._unit(Kind.ORIGINAL, Named("", 0), _reference(ORIGINAL), SHARED_SEED)
+        judge = self._unit(Kind.ORIGINAL, NO_REQUEST, _reference(ORIGINAL), SHARED_SEED)
         for one in artifacts_of(choice.spec.create(dict(choice.values))):
-            spec, values = named(one)
-            config = ",".join(f"{key}={value}" for key, value in values.items() if value != spec.defaults()[key])
-            made = MethodChoice(spec, config or DEFAULT, tuple(values.items()))
-            yield judge
-            yield self._unit(Kind.ARTIFACT, scenario, made, SHARED_SEED, needs=(judge.id,))
+            made = _as_choice(one)
+            if named(one)[0].of == "training":
+                yield self._unit(Kind.ARTIFACT, NO_REQUEST, made, seed)
+            else:
+                yield judge
+                yield self._unit(Kind.ARTIFACT, scenario, made, SHARED_SEED, needs=(judge.id,))
 
     def _methods(self) -> Iterable[MethodChoice]:
         """The references come first, whether the study names them or not: every number needs them."""
         references = (_reference(RETRAIN), _reference(ORIGINAL))
         return [*references, *(c for c in self.study.methods if c.spec.name not in (RETRAIN, ORIGINAL))]
+
+    @cached_property
+    def _scenarios(self) -> list[str]:
+        """The scenarios of the study that have the training data as it is here."""
+        scenarios = self.study.scenarios_on(self.dataset.name)
+        return [scenario for scenario in scenarios if registry.tampering_of(scenario) == self.dataset.tampering]
+
+    @cached_property
+    def _followed(self) -> frozenset[str]:
+        """The requests that another one follows."""
+        return frozenset(map(registry.follows, self._scenarios))
+
+    @cached_property
+    def _evidence(self) -> Mapping[str, tuple[Unit, ...]]:
+        """The models by which scenarios divide the training images, each of the seed that all share."""
+        return {scenario: tuple(map(self._model, registry.evidence_of(scenario))) for scenario in self._scenarios}
+
+    def _model(self, one: TrainingArtifact | None) -> Unit:
+        if one is None:
+            return self._unit(Kind.ORIGINAL, NO_REQUEST, _reference(ORIGINAL), SHARED_SEED)
+        return self._unit(Kind.ARTIFACT, NO_REQUEST, _as_choice(one), SHARED_SEED)
 
     @cached_property
     def _recipe(self) -> Recipe:
@@ -232,11 +300,19 @@ class _Cell:
             config=choice.config,
             values=dict(choice.values),
             needs=needs,
+            evidence=tuple(unit.id for unit in self._evidence.get(scenario.name, ())) if scenario.name else (),
         )
 
 
 def _reference(name: str) -> MethodChoice:
     return MethodChoice(METHODS[name], by_name=False)
+
+
+def _as_choice(one: Lent) -> MethodChoice:
+    """Return an artifact and its hyperparameters as if a study had named it."""
+    spec, values = named(one)
+    config = ",".join(f"{key}={value}" for key, value in values.items() if value != spec.defaults()[key])
+    return MethodChoice(spec, config or DEFAULT, tuple(values.items()))
 
 
 def _joined(config: str, origin: str) -> str:
@@ -251,6 +327,6 @@ def with_needs(plan: Plan, chosen: Iterable[Unit]) -> list[Unit]:
         identity = pending.pop()
         if identity not in wanted:
             wanted.add(identity)
-            pending.extend(plan.units[identity].needs)
+            pending.extend(plan.units[identity].comes_after)
             pending.extend(plan.gates.closing(identity))
     return [unit for unit in plan.units.values() if unit.id in wanted]

@@ -18,7 +18,8 @@ from harness.contracts.architecture import ARCHITECTURES
 from harness.contracts.catalog import Catalog, Declared
 from harness.contracts.dataset import DATASETS
 from harness.contracts.method import METHODS, MethodSpec
-from harness.contracts.scenario import SCENARIOS, InvalidScenario, Scenario
+from harness.contracts.run import TrainingArtifact
+from harness.contracts.scenario import SCENARIOS, InvalidScenario, Scenario, Tampering
 from harness.errors import HarnessError, did_you_mean
 
 BUILT_IN = ("tasks",)
@@ -123,10 +124,40 @@ def stands_for_several(text: str) -> bool:
 
 def expand_scenario(text: str, classes: int) -> list[str]:
     """Return what a text stands for on a data set of so many classes: `class:*` is each class in turn."""
-    if not stands_for_several(text):
-        return [text]
     name, _, _ = text.partition(":")
-    return [f"{name}:{argument}" for argument in SCENARIOS[name].cls.each(classes)]
+    cls = find(SCENARIOS, name).cls
+    if stands_for_several(text):
+        return [f"{name}:{argument}" for argument in cls.each(classes)]
+    return list(cls.stands_for(parse_scenario(text), classes)) if hasattr(cls, "stands_for") else [text]
+
+
+def tampering_of(scenario: str) -> str:
+    """Return the text of what a scenario has done to the training data; empty for most: nothing."""
+    tampering = getattr(parse_scenario(scenario), "tampering", None)
+    return "" if tampering is None else str(tampering)
+
+
+def parse_tampering(text: str) -> Tampering:
+    """Return the tampering that a text such as `poison:100` names."""
+    name, _, argument = text.partition(":")
+    tampering: Tampering = find(SCENARIOS, name).cls.tampering_of(argument)
+    return tampering
+
+
+def follows(scenario: str) -> str:
+    """Return the request before a scenario, whose models its methods start from; empty for most: the original."""
+    return str(getattr(parse_scenario(scenario), "follows", ""))
+
+
+def evidence_of(scenario: str) -> tuple[TrainingArtifact | None, ...]:
+    """Return the models without which a scenario cannot divide its images, None for the original; mostly nothing."""
+    parsed = parse_scenario(scenario)
+    return tuple(parsed.evidence()) if hasattr(parsed, "evidence") else ()
+
+
+def caution_of(scenario: str) -> str:
+    """Return what has to be said wherever the numbers of a scenario are shown; empty for most."""
+    return str(getattr(parse_scenario(scenario), "caution", ""))
 
 
 def suites() -> dict[str, Path]:

@@ -36,7 +36,7 @@ class MethodChoice:
     config: str = DEFAULT
     values: tuple[tuple[str, Value], ...] = ()
     by_name: bool = True
-    """False where a glob or `all` chose it: it is then left out of scenarios that it does not support."""
+    """False where a glob or `all` chose it: it may then support no scenario of the study."""
 
     @property
     def searched(self) -> bool:
@@ -79,7 +79,7 @@ class Study:
     def search_scenario(self, dataset: str) -> str:
         """Return the scenario whose search gives the farm its hyperparameters: a random one, or else the first."""
         scenarios = self.scenarios_on(dataset)
-        return next((text for text in scenarios if text.startswith("random")), scenarios[0])
+        return next((text for text in scenarios if text.startswith("random:")), scenarios[0])
 
     def recipe_for(self, dataset: str, architecture: str) -> Recipe:
         """Return the recipe of a data set and architecture with this study's overrides."""
@@ -112,6 +112,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
     scenarios = _each(file, "scenarios", raw.scenarios, lambda t: [_scenario(t, datasets)])
     entries = ["all"] if raw.methods == "all" else raw.methods
     methods = _each(file, "methods", entries, lambda entry: _method(entry, scenarios))
+    _check_measures(file, raw, [registry.tampering_of(text) for text in _expanded(scenarios, datasets)])
     seeds = range(raw.seeds) if isinstance(raw.seeds, int) else raw.seeds
     return Study(
         name=raw.name,
@@ -122,7 +123,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         methods=methods,
         seeds=tuple(dict.fromkeys(seeds)),
         recipe=raw.recipe,
-        search=_search(file, raw, methods, tuple(dict.fromkeys(seeds))),
+        search=_search(file, raw, datasets, scenarios, methods, tuple(dict.fromkeys(seeds))),
         farm=_farm(file, raw, datasets, methods),
         measures=tuple(raw.measures),
         resources=raw.resources if raw.resources == "auto" else raw.resources.model_dump(),
@@ -134,7 +135,33 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
     )
 
 
-def _search(file: YamlFile, raw: StudyFile, methods: Iterable[MethodChoice], seeds: tuple[int, ...]) -> Search | None:
+def _expanded(scenarios: Iterable[str], datasets: Iterable[DatasetRef]) -> list[str]:
+    """Return every scenario on every data set."""
+    numbers = {DATASETS[dataset.name].classes for dataset in datasets}
+    return [one for classes in numbers for text in scenarios for one in registry.expand_scenario(text, classes)]
+
+
+def _check_measures(file: YamlFile, raw: StudyFile, tamperings: list[str]) -> None:
+    """Refuse what manipulated training data cannot be asked: it differs from held-out images at sight."""
+    told = "attacks on membership say nothing where all scenarios have manipulated training data"
+    for position, measure in enumerate(raw.measures):
+        if measure in ("ulira", "mia_trio") and all(tamperings):
+            named = "measures" in raw.model_fields_set
+            leave = f"leave out {measure!r}" if named else f"name the measures, without {measure!r}"
+            raise file.error(("measures", position) if named else ("measures",), f"{told}; {leave}")
+    if raw.search.trials and any(tamperings):
+        told = "a search is led by an attack on membership, which says nothing of manipulated training data"
+        raise file.error(("search", "trials"), f"{told}; give such scenarios a study without a search")
+
+
+def _search(
+    file: YamlFile,
+    raw: StudyFile,
+    datasets: Iterable[DatasetRef],
+    scenarios: Iterable[str],
+    methods: Iterable[MethodChoice],
+    seeds: tuple[int, ...],
+) -> Search | None:
     """Return the search of a study, on the first of its seeds; None where nothing is to be searched."""
     if not raw.search.trials:
         return None
@@ -143,6 +170,10 @@ def _search(file: YamlFile, raw: StudyFile, methods: Iterable[MethodChoice], see
         raise file.error(("search", "seeds"), told)
     if not any(choice.searched for choice in methods):
         raise file.error(("search", "trials"), "no method of the study has a hyperparameter left to search")
+    for dataset, text in ((dataset, text) for dataset in datasets for text in scenarios):
+        if any(map(registry.follows, registry.expand_scenario(text, DATASETS[dataset.name].classes))):
+            told = "there is no search over requests that follow each other; search in another study, and give the"
+            raise file.error(("search", "trials"), f"{text}: {told} hyperparameters here")
     return raw.search.resolve(seeds)
 
 
@@ -220,7 +251,8 @@ def _reference(spec: DatasetSpec, count: int) -> DatasetRef:
 
 def _scenario(text: str, datasets: Iterable[DatasetRef]) -> str:
     for dataset in datasets:
-        facts = Facts(DATASETS[dataset.name].classes, _training_images(dataset))
+        spec = DATASETS[dataset.name]
+        facts = Facts(spec.classes, _training_images(dataset), spec.subclasses, min(spec.shape[1:]))
         for one in registry.expand_scenario(text, facts.classes):
             scenario = registry.parse_scenario(one)
             try:
@@ -264,11 +296,10 @@ def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iter
         checked = sorted(_checked(spec, values or {}).items())
         config = ",".join(f"{key}={str(value).removesuffix('.0')}" for key, value in checked)
         choices = [MethodChoice(spec, config or DEFAULT, tuple(checked))]
+    asked = list(scenarios)
     for choice in choices:
-        for scenario in scenarios:
-            if choice.by_name and not choice.spec.supports(scenario.partition(":")[0]):
-                supported = ", ".join(sorted(choice.spec.scenarios))
-                raise HarnessError(
-                    f"method {choice.spec.name!r} does not support {scenario!r}; it supports: {supported}"
-                )
+        served = any(choice.spec.supports(scenario.partition(":")[0]) for scenario in asked)
+        if choice.by_name and asked and not served:
+            supported = ", ".join(sorted(choice.spec.scenarios))
+            raise HarnessError(f"method {choice.spec.name!r} does not support {asked[0]!r}; it supports: {supported}")
     return choices

@@ -30,7 +30,16 @@ from harness.unit import KeepModels
 from harness.yamlfile import InvalidFile, Key, YamlFile
 
 Measure = Literal[
-    "accuracy", "retention_deviation", "population_mia", "ulira", "run_time", "anamnesis", "mia_trio", "challenge"
+    "accuracy",
+    "retention_deviation",
+    "population_mia",
+    "ulira",
+    "run_time",
+    "anamnesis",
+    "mia_trio",
+    "challenge",
+    "likeness",
+    "probes",
 ]
 Originals = Literal["per_seed", "shared"]
 """What trials start from: each from the original of its own seed, or all from that of the study's first seed."""
@@ -62,6 +71,7 @@ class RecipeOverrides(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     schedule: Literal["cosine", "constant"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
 
 
 class PoolFile(BaseModel):

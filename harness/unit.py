@@ -24,6 +24,12 @@ RELEARN_VERSION = 1
 ATTACK_VERSION = 1
 """Raised when the three attackers change (`harness.attacks.trio`); part of the ids of the units that run them."""
 
+COMPARE_VERSION = 1
+"""Raised when the comparison with a retrain changes (`harness.metrics.likeness`); part of the ids of its units."""
+
+PROBE_VERSION = 1
+"""Raised when the probes of what is left in a model change (`harness.work.probe`); part of the ids of their units."""
+
 DEFAULT = "default"
 """The origin of hyperparameters that nobody set."""
 
@@ -46,6 +52,8 @@ class Kind(StrEnum):
     UNLEARN = "unlearn"
     RELEARN = "relearn"
     ATTACK = "attack"
+    COMPARE = "compare"
+    PROBE = "probe"
     SHADOW = "shadow"
     SHADOW_RETRAIN = "shadow_retrain"
     SHADOW_UNLEARN = "shadow_unlearn"
@@ -59,7 +67,7 @@ class Kind(StrEnum):
     @property
     def of_trial(self) -> bool:
         """Whether the unit looks at the model of a trial, the first of its needs."""
-        return self in (Kind.RELEARN, Kind.ATTACK)
+        return self in (Kind.RELEARN, Kind.ATTACK, Kind.COMPARE, Kind.PROBE)
 
     @property
     def from_scratch(self) -> bool:
@@ -69,17 +77,22 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class DatasetRef:
-    """A data set as a unit names it: `count` images of it (0: all), `digest` that of the official files."""
+    """A data set as a unit names it: `count` images of it (0: all), `digest` that of the official files.
+
+    `tampering` says what is done to its training images before anything else, such as `poison:100`; empty: nothing.
+    """
 
     name: str
     version: int
     digest: str
     count: int = 0
+    tampering: str = ""
 
     @property
     def label(self) -> str:
-        """`fashion_mnist`, or `fashion_mnist@10000` for a subset."""
-        return f"{self.name}@{self.count}" if self.count else self.name
+        """`fashion_mnist`, `fashion_mnist@10000` for a subset, `fashion_mnist@10000+poison:100` if tampered with."""
+        label = f"{self.name}@{self.count}" if self.count else self.name
+        return f"{label}+{self.tampering}" if self.tampering else label
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,8 @@ class Unit:
 
     `config` names the origin of the hyperparameters (`default`, the given values, a suggestion or a search), `values`
     are the given ones. Those that a search draws are no part of the id: `origin` determines them, and the driver puts
-    them into `drawn` once they are known. `needs` are ids of units whose models it starts from.
+    them into `drawn` once they are known. `needs` are ids of units whose models it starts from or looks at, `evidence`
+    those of the models by which its scenario divides the training images, in the order of the scenario.
 
     `started_from` says that a unit of the plan starts from this one's model, where its kind does not say so. It is no
     part of the id, since it changes no result. The planner sets it, because whoever performs a unit sees no plan, and
@@ -119,6 +133,12 @@ class Unit:
     origin: Origin | None = None
     drawn: Mapping[str, Value] | None = None
     started_from: bool = False
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def comes_after(self) -> tuple[str, ...]:
+        """The ids of all units whose weights must be there before it begins."""
+        return (*self.needs, *self.evidence)
 
     @property
     def is_start(self) -> bool:
@@ -134,6 +154,8 @@ class Unit:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
         known = self.to_json().items()
         content = {key: value for key, value in known if value not in (None, "") and key not in _NOT_IDENTIFYING}
+        if not self.evidence:
+            del content["evidence"]  # ids are older than it
         if self.farm is not None:
             content["farm"] = self.farm.identity()
         if self.origin is not None:
@@ -142,6 +164,10 @@ class Unit:
             content["relearn_version"] = RELEARN_VERSION
         if self.kind == Kind.ATTACK:
             content["attack_version"] = ATTACK_VERSION
+        if self.kind == Kind.COMPARE:
+            content["compare_version"] = COMPARE_VERSION
+        if self.kind == Kind.PROBE:
+            content["probe_version"] = PROBE_VERSION
         content["results_version"] = RESULTS_VERSION
         return content
 
@@ -204,15 +230,23 @@ class Unit:
             origin=origin_of(document.get("origin")),
             drawn=document.get("drawn"),
             started_from=document.get("started_from", False),
+            evidence=tuple(document.get("evidence", ())),
         )
 
 
 _NOT_IDENTIFYING = ("drawn", "started_from")
+_ONLY_WHERE_SET = ("tampering",)
+"""What the document of a part leaves out where it is empty: ids are older than it."""
+_FIRST_OPTIMIZER = Recipe().optimizer
+"""Left out, too: ids are older than the choice."""
 
 
 @lru_cache(maxsize=1024)
 def _document(part: Any) -> dict[str, Any]:
-    return asdict(part)
+    given = {name: value for name, value in asdict(part).items() if value or name not in _ONLY_WHERE_SET}
+    if given.get("optimizer") == _FIRST_OPTIMIZER:
+        del given["optimizer"]
+    return given
 
 
 def _farm(document: Mapping[str, Any] | None) -> FarmRef | None:

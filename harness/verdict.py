@@ -8,7 +8,7 @@ from harness.contracts.parts import VAL
 from harness.contracts.run import BEST_TEST
 from harness.frames import of_units, trials
 from harness.labels import labels
-from harness.metrics import audited_in_vain, leaks
+from harness.metrics import audited_in_vain, idle, leaks
 from harness.planner import Plan
 from harness.ranking import REFERENCES
 from harness.store import Store
@@ -47,6 +47,12 @@ def _passes_population(plan: Plan, store: Store) -> pl.DataFrame:
     images = signals.group_by(key).agg(pl.col("n").min())
     margin = Z * (1 / (8 * pl.col("n"))).sqrt()
     return means.join(images, on=key).filter((pl.col("value") - 0.5).abs() <= margin)
+
+
+def did_nothing(plan: Plan, store: Store) -> list[str]:
+    """Return the labels of methods that left the weights of some original as they were."""
+    names = labels({(unit.method.name, unit.config) for unit in plan.units.values() if unit.kind == Kind.UNLEARN})
+    return sorted(names[one] for one in idle(trials(store, plan.units)))
 
 
 def sees_validation(study: Study) -> list[str]:

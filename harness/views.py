@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from harness.audit import FarmAudit, attack_rows, audit_farm, challenge_rows
-from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError, one_line
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.planner import Plan
-from harness.ranking import compare_cells, friedman_study, rank_study
-from harness.registry import parse_scenario
+from harness.ranking import compare_cells, friedman_study, rank_study, spread_study
+from harness.registry import caution_of, follows, parse_scenario
 from harness.search.table import search_rows
 from harness.store import Store
 from harness.store.schemas import polars_schema
@@ -72,7 +71,7 @@ def rebuild(plan: Plan, store: Store) -> Written:
 
 def classes_of(plan: Plan) -> dict[str, int]:
     """Return the number of classes of each data set of a study."""
-    return {dataset.label: DATASETS[dataset.name].classes for dataset in plan.study.datasets}
+    return plan.classes()
 
 
 def attacks(plan: Plan, store: Store) -> pl.DataFrame:
@@ -115,6 +114,7 @@ def _report(
         title_line=title_line(plan),
         sees_validation=tuple(sees_validation(study)),
         chosen_on_test=tuple(chosen_on_test(study)),
+        cautions=cautions_of(plan),
         trials=values,
         rankings=rankings,
         epochs=of_units(store, "epochs", plan.units),
@@ -122,11 +122,13 @@ def _report(
         sheets=of_units(store, "sheets", plan.units).join(made, on="unit").select(SHEETS.names()),
         artifact_traces=traces.filter(by_artifact).select(TRACES.names()),
         forget_classes={name: parse_scenario(name).forget_classes for name in _scenarios(plan)},
+        follows={name: follows(name) for name in _scenarios(plan)},
         failures=of_units(store, "failures", plan.units),
         attacks=polars_schema("attacks").to_frame() if attacked is None else attacked,
         definitions=definitions(),
         units=units,
         cells=compare_cells(values, classes=classes),
+        spread=spread_study(values, classes=classes),
         friedman=tuple(friedman_study(values, classes=classes)),
         planned=pl.DataFrame([unit.columns() for unit in plan.units.values()], schema=PLANNED),
     )
@@ -137,6 +139,12 @@ def _report(
 
 def _scenarios(plan: Plan) -> set[str]:
     return {unit.scenario.name for unit in plan.units.values() if unit.kind == Kind.UNLEARN}
+
+
+def cautions_of(plan: Plan) -> tuple[str, ...]:
+    """Return what has to be said with the numbers of a study's scenarios, a sentence or two each; empty for most."""
+    scenarios = dict.fromkeys(unit.scenario.name for unit in plan.units.values() if unit.kind == Kind.UNLEARN)
+    return tuple(filter(None, map(caution_of, scenarios)))
 
 
 def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:

@@ -59,6 +59,9 @@ def unit(
     if kind.of_trial:
         trial = Kind.RETRAIN if method == "retrain" else Kind.UNLEARN
         needs = (unit(trial, method, scenario=scenario, **about).id, unit(Kind.ORIGINAL, **about).id)
+        if kind == Kind.COMPARE:
+            retrain = unit(Kind.RETRAIN, "retrain", scenario=scenario, **about)
+            needs = (needs[0], retrain.id, needs[1])
     if kind == Kind.SHADOW_UNLEARN:
         needs = (unit(Kind.SHADOW, **about).id,)
     if kind == Kind.ORIGINAL:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from harness.contracts import (
     TEST,
     VAL,
     VARIANT,
-    Artifact,
     Augmentation,
     DatasetSpec,
     Images,
@@ -39,6 +38,7 @@ from harness.contracts import (
     View,
 )
 from harness.contracts.artifact import named
+from harness.contracts.run import Lent
 from harness.contracts.scenario import Training
 from harness.contracts.space import ShareOfTraining, Value
 from harness.engine.data import DeviceData, PartSamples
@@ -234,16 +234,24 @@ def unlearn(
         return spec.create(values).unlearn(model or own_copy(architecture), seen, run)
 
 
-def _made(
-    one: Artifact, run: TrainingRun, index: Parts, source: DeviceData, forget_classes: tuple[int, ...]
-) -> nn.Module:
+def _made(one: Lent, run: TrainingRun, index: Parts, source: DeviceData, forget_classes: tuple[int, ...]) -> nn.Module:
     """Return the network of an artifact, made for one run; what it records and shows is not the run's."""
     spec, _ = named(one)
     own = replace(run, generator=generator("order", spec.name, run.seed), observe=None, steps=0, steps_aside=0)
-    seen = view(spec, own, index, source, forget_classes=forget_classes)
+    made: Any = one
     try:
         with seeded("work", spec.name, run.seed):
-            return one.make(one.network(SPEC.format), own_copy(run.architecture.name).eval(), seen, own)
+            if spec.of == "training":
+                whole = {**index, RETAIN: torch.cat([index[RETAIN], index[FORGET]]).sort().values}
+                network = made.network(SPEC.format, own.untrained_model)
+                network = made.make(network, view(spec, own, whole, source), own)
+            else:
+                seen, judge = (
+                    view(spec, own, index, source, forget_classes=forget_classes),
+                    own_copy(run.architecture.name),
+                )
+                network = made.make(made.network(SPEC.format), judge.eval(), seen, own)
+        return cast("nn.Module", network)
     finally:
         run.steps_aside += own.steps + own.steps_aside
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,6 +87,7 @@ class Results:
     values: pl.DataFrame
     classes: Mapping[str, float]
     challenge: pl.DataFrame | None = None
+    cautions: tuple[str, ...] = ()
 
 
 def _of_file(source: str) -> Results:
@@ -107,12 +108,13 @@ def _of_study(study: str, root: str | None, plugin: tuple[str, ...]) -> Results:
     from harness.planner import make_plan
     from harness.store import Store
     from harness.study import load_study
-    from harness.views import classes_of, refuse_empty
+    from harness.views import cautions_of, classes_of, refuse_empty
 
     plan, store = make_plan(load_study(study)), Store.open(root)
     refuse_empty(plan, store)
     name = plan.study.name
-    return Results(name, trials(store, plan.units), classes_of(plan), stored_scores(store, name))
+    scores = stored_scores(store, name)
+    return Results(name, trials(store, plan.units), classes_of(plan), scores, cautions_of(plan))
 
 
 def _show_ranking(results: Results, groups: str, as_json: bool) -> None:
@@ -127,14 +129,18 @@ def _show_ranking(results: Results, groups: str, as_json: bool) -> None:
     frame = rank_study(values, study=results.name, classes=classes, groups=groups)  # type: ignore[arg-type]
     tests = friedman_study(values, classes=classes)
     if as_json:
-        document = {"rankings": frame.to_dicts(), "friedman": [asdict(test) for test in tests]}
+        document: dict[str, Any] = {"rankings": frame.to_dicts(), "friedman": [asdict(test) for test in tests]}
         if challenge is not None and challenge.height:
             document["challenge"] = challenge.to_dicts()
+        if results.cautions:
+            document["cautions"] = list(results.cautions)
         click.echo(json.dumps(document, allow_nan=False))
     else:
         click.echo(ranking_text(frame, tests))
         for line in ["", *challenge_lines(challenge)] if challenge is not None and challenge.height else ():
             click.echo(line)
+        for caution in results.cautions:
+            click.echo(f"\n{caution}")
 
 
 def _show_cells(results: Results, groups: str, as_json: bool) -> None:
@@ -142,4 +148,4 @@ def _show_cells(results: Results, groups: str, as_json: bool) -> None:
     from harness.ranking import compare_cells
 
     frame = compare_cells(results.values, classes=results.classes, groups=groups)  # type: ignore[arg-type]
-    click.echo(frame.write_json() if as_json else cells_text(frame))
+    click.echo(frame.write_json() if as_json else "\n\n".join([cells_text(frame), *results.cautions]))

@@ -16,17 +16,18 @@ from harness.cli.text import columns, duration, plural, rank_text
 from harness.drive import Where, run
 from harness.labels import labels
 from harness.ledger import Summary
-from harness.metrics import TRIO_ACCURACIES, definition
+from harness.metrics import TAMPERED_METRICS, TRIO_ACCURACIES, definition
 from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
-from harness.verdict import chosen_on_test, diverges_in_the_audit, passes_but_fails, sees_validation
-from harness.views import title_line
+from harness.verdict import chosen_on_test, did_nothing, diverges_in_the_audit, passes_but_fails, sees_validation
+from harness.views import cautions_of, title_line
 
 SHOWN = {
     "accuracy_test": "test acc",
     "accuracy_test_retain": "kept classes",
     "accuracy_test_forget": "forgotten",
+    **{metric: definition(metric).label for metric in TAMPERED_METRICS},
     "retention_deviation": "RetDev",
     "gap_to_retrain": "gap to retrain",
     "population_mia_val": "population MIA",
@@ -67,7 +68,7 @@ def screen(summary: Summary, root: str | None) -> str:
         *([LEGEND] if audited else []),
         *challenge_lines(stored_scores(store, study.name)),
         *_remarks(summary, rankings),
-        *(_held_out(summary) if rows else []),
+        *(_careful(summary, store) if rows else []),
         *(_verdict(summary, store) if rows else []),
         _where(summary),
     ]
@@ -169,13 +170,15 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
     return remarks
 
 
-def _held_out(summary: Summary) -> list[str]:
+def _careful(summary: Summary, store: Store) -> list[str]:
     study = summary.plan.study
     told = {
         "May read the validation images, which flatters its population MIA": sees_validation(study),
         "Its model was chosen by accuracy on test, which flatters all numbers": chosen_on_test(study),
+        "Changed no weight in some trial: its model is the original there": did_nothing(summary.plan, store),
     }
-    return [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
+    held_out = [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
+    return [*held_out, *cautions_of(summary.plan)]
 
 
 def _verdict(summary: Summary, store: Store) -> list[str]:

@@ -7,13 +7,13 @@ Everything that a file in `tasks/` needs is here::
 
 from harness.contracts import ranges
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec, architecture
-from harness.contracts.artifact import ARTIFACTS, artifact
+from harness.contracts.artifact import ARTIFACTS, ArtifactSpec, artifact
 from harness.contracts.catalog import Catalog
 from harness.contracts.dataset import DATASETS, Augmentation, DataCorrupt, DatasetSpec, FilePattern, Images, dataset
 from harness.contracts.method import ANY, METHODS, REFERENCE, VARIANT, Method, MethodSpec, family, method
 from harness.contracts.parts import FORGET, RETAIN, TEST, VAL, Part
 from harness.contracts.recipe import Recipe
-from harness.contracts.run import BEST_TEST, LAST, Artifact, Diverged, Run, Stopped
+from harness.contracts.run import BEST_TEST, LAST, Artifact, Build, Diverged, Run, Stopped, TrainingArtifact
 from harness.contracts.scenario import SCENARIOS, Scenario, ScenarioSpec, scenario
 from harness.contracts.space import (
     InvalidHyperparameter,
@@ -45,8 +45,10 @@ __all__ = [
     "VARIANT",
     "ArchitectureSpec",
     "Artifact",
+    "ArtifactSpec",
     "Augmentation",
     "Batch",
+    "Build",
     "Catalog",
     "DataCorrupt",
     "DatasetSpec",
@@ -65,6 +67,7 @@ __all__ = [
     "Scenario",
     "ScenarioSpec",
     "Stopped",
+    "TrainingArtifact",
     "UndeclaredRead",
     "View",
     "architecture",

@@ -30,24 +30,37 @@ class InvalidDataset(HarnessError):
 
 @dataclass(frozen=True)
 class Images:
-    """Images [n, C, H, W] uint8 and labels [n] int64: development images first, then official test images."""
+    """Images [n, C, H, W] uint8 and labels [n] int64: development images first, then official test images.
+
+    `fine` [n] int64 are the labels of subclasses, where the data set has them; each lies inside one class.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    fine: NDArray[np.int64] | None = None
+
+    def take(self, index: NDArray[np.int64]) -> Images:
+        """Return the images at the given positions, in that order."""
+        return Images(self.images[index], self.labels[index], None if self.fine is None else self.fine[index])
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of training images: crops of zero-padded images, and horizontal flips (p = 0.5)."""
+    """Random changes of training images: crops of zero-padded images, horizontal flips (p = 0.5), rotations.
+
+    A rotation is about the centre, by an angle uniform in -`rotation`..`rotation` degrees; corners become black.
+    """
 
     crop_padding: int = 0
     flip: bool = False
+    rotation: float = 0.0
 
 
 @dataclass(frozen=True)
 class FilePattern:
     """Official files without official checksums: `count` names that match `glob`, split as `split` says in words.
 
+    Names are paths inside of the folder of the data set, with slashes. The files `also` have to be there, too.
     Content is not checked: a copy with other content under the same number of names is taken for the same data set
     and gets the same unit ids.
     """
@@ -55,6 +68,11 @@ class FilePattern:
     glob: str
     count: int
     split: str
+    also: tuple[str, ...] = ()
+
+    def declared(self) -> dict[str, object]:
+        """Return what the digest of the data set follows from."""
+        return {name: value for name, value in asdict(self).items() if name != "also" or value}
 
 
 PAPER_RECIPE = Recipe()
@@ -76,7 +94,8 @@ class DatasetSpec:
     each official file to the sha256 or md5 of its uncompressed content, checked whenever it is read, or is a
     pattern where no checksums were published. They are looked for in the folder named after the data set, then in
     `folders` (both relative to the data folder), plain, gzipped, or inside the official tar file `archive`. `val` says
-    what the validation images are cut from (`harness.engine.split`).
+    what the validation images are cut from (`harness.engine.split`). `subclasses` counts the fine labels that a reader
+    gives beside the classes; 0: none.
     """
 
     name: str
@@ -97,6 +116,7 @@ class DatasetSpec:
     how_to_get: str = ""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     val: ValFrom = "development"
+    subclasses: int = 0
 
     def __post_init__(self) -> None:
         for file, checksum in ({} if isinstance(self.files, FilePattern) else self.files).items():
@@ -125,11 +145,14 @@ class DatasetSpec:
     def digest(self) -> str:
         """The declared digest of the official files: part of every unit id, known without the data.
 
-        Two data sets of the same files that are cut in other ways have two digests.
+        Two data sets of the same files that are cut in other ways, or labelled in other ways, have two digests.
         """
-        declared = asdict(self.files) if isinstance(self.files, FilePattern) else dict(self.files)
+        files = self.files
+        declared: dict[str, object] = files.declared() if isinstance(files, FilePattern) else dict(files)
         if self.val != "development":
             declared = {"files": declared, "val": self.val}
+        if self.subclasses:
+            declared = {"files": declared, "subclasses": self.subclasses}
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
     def recipe_for(self, architecture: str) -> Recipe:
@@ -159,6 +182,7 @@ def dataset(
     archive: str = "",
     how_to_get: str = "",
     val: ValFrom = "development",
+    subclasses: int = 0,
 ) -> Callable[[Reader], Reader]:
     """Declare `read(files) -> Images` as a data set, under the function's name."""
 
@@ -183,6 +207,7 @@ def dataset(
                 archive=archive,
                 how_to_get=how_to_get,
                 val=val,
+                subclasses=subclasses,
             )
         )
         return read

@@ -38,7 +38,15 @@ REFERENCE = "reference"
 
 
 class Method(Protocol):
-    """An instance carries one set of hyperparameters; it must not keep anything else."""
+    """An instance carries one set of hyperparameters; it must not keep anything else.
+
+    A class may also have
+
+    * `artifacts() -> Sequence[Artifact | TrainingArtifact]`, of an instance: what it may ask its run for.
+    * `network(build: Build) -> nn.Module`, of an instance: the network that `unlearn` returns, with any weights, where
+      that is not one of the architecture. Modules that the architecture names are not found in it: what is measured of
+      them, or of its weights beside another model's, is then unknown.
+    """
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the unlearned model; `model` is its own copy of the original and may be changed in place."""

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class Part(StrEnum):
-    """Forget and retain make up the training data; no method ever sees test."""
+    """Forget and retain make up the training data, but for what earlier requests have forgotten.
+
+    No method ever sees test.
+    """
 
     RETAIN = "retain"
     FORGET = "forget"

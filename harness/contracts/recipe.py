@@ -8,10 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum; the learning rate follows the schedule, stepped once per epoch.
+    """SGD with momentum, or AdamW; the learning rate follows the schedule, stepped once per epoch.
 
     `epochs` passes over the data, `batch_size` images a step, `lr` at the start, `precision` of the forward
-    pass (`fp32`, or `bf16` by autocast). The defaults are those of Cadet et al. 2024, arXiv 2410.01276.
+    pass (`fp32`, or `bf16` by autocast). `momentum` is the first beta of AdamW, whose second is 0.999 and whose weight
+    decay is that of all parameters, too. The defaults are those of Cadet et al. 2024, arXiv 2410.01276.
     """
 
     epochs: int = 50
@@ -21,3 +22,4 @@ class Recipe:
     weight_decay: float = 5e-4
     schedule: Literal["cosine", "constant"] = "cosine"
     precision: Literal["fp32", "bf16"] = "fp32"
+    optimizer: Literal["sgd", "adamw"] = "sgd"

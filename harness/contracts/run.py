@@ -92,7 +92,7 @@ class Run(Protocol):
     def show(self, name: str, images: Tensor) -> None:
         """Keep images [n, C, H, W], pixels in [0, 1], as a sheet for the report page."""
 
-    def artifact(self, artifact: Artifact) -> nn.Module:
+    def artifact(self, artifact: Lent) -> nn.Module:
         """Return a copy of the network of an artifact, made by a unit of its own or now.
 
         Raises `Diverged` where its making did.
@@ -112,3 +112,28 @@ class Artifact(Protocol):
 
     def make(self, network: nn.Module, original: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the trained network; `original` is there to judge by, and must be neither changed nor learned from."""
+
+
+Build = Callable[[str], nn.Module]
+"""Gives an untrained model of the architecture by its name, as `Run.untrained_model` does; "" is what the original
+started from."""
+
+
+class TrainingArtifact(Protocol):
+    """An artifact of the training: what is kept of it for requests that nobody has made yet, such as checkpoints.
+
+    It is made of all training images, which are the `retain` of its view, once for each data set, architecture and
+    seed: it cannot know what will be forgotten. Its seed is that of the trials that ask for it. Where it is made for
+    one run alone, that is not on the clock of the run: training is not unlearning. `Samples.ids` tell which of its
+    images a method is to forget.
+    """
+
+    def network(self, images: ImageFormat, build: Build) -> nn.Module:
+        """Return the network before training; its weights and buffers are all that is kept of an artifact."""
+
+    def make(self, network: nn.Module, data: View, run: Run) -> nn.Module:
+        """Return the network with all that is to be kept; `run.architecture` and `run.recipe` are those of trials."""
+
+
+Lent = Artifact | TrainingArtifact
+"""What a method may ask for."""

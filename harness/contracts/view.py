@@ -42,6 +42,13 @@ class Samples(Protocol):
     def labels(self) -> Tensor:
         """Labels [n] int64, on the device."""
 
+    @property
+    def ids(self) -> Tensor:
+        """What tells each image of the data set from all others, [n] int64, on the device.
+
+        The same in every part, scenario and run: by it an image is found again in an artifact of the training.
+        """
+
     def __len__(self) -> int: ...
 
     def batches(self, size: int, *, shuffle: bool = True, augment: bool = False) -> Iterator[Batch]:

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from harness.contracts.dataset import Augmentation, DatasetSpec, Images
 from harness.contracts.view import Batch
+from harness.engine.images import rotate
+from harness.engine.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,21 @@ class DeviceData:
         """Return the same images with other labels [n]; the images are shared."""
         return replace(self, labels=labels)
 
-    def batch(self, index: Tensor, flips: Tensor | None = None, offsets: Tensor | None = None) -> Tensor:
+    def batch(
+        self, index: Tensor, flips: Tensor | None = None, offsets: Tensor | None = None, angles: Tensor | None = None
+    ) -> Tensor:
         """Return normalised float images [B, C, H, W]; grey ones are replicated to the channels of the mean.
 
-        `flips` [B] bool mirrors images, `offsets` [B, 2] moves the crop window inside the zero-padded image.
-        Augmentation comes before normalisation, so padding is black.
+        `flips` [B] bool mirrors images, `offsets` [B, 2] moves the crop window inside the zero-padded image, `angles`
+        [B] in degrees then turns it. Augmentation comes before normalisation, so padding is black.
         """
         images = self.images.index_select(0, index)
         if offsets is not None:
             images = crop(images, offsets, self.augmentation.crop_padding)
         if flips is not None:
             images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
-        return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
+        pixels = images.to(self.scale.dtype)
+        return torch.addcmul(self.shift, pixels if angles is None else rotate(pixels, angles), self.scale)
 
 
 def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
@@ -75,17 +80,23 @@ def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
 class PartSamples:
     """One part of a data set as a method sees it; implements `harness.contracts.Samples`.
 
-    Batches are `even`, or full ones and a last one with the rest.
+    Batches are `even`, or full ones and a last one with the rest; `tally` counts what is drawn.
     """
 
     data: DeviceData
     index: Tensor
     generator: torch.Generator
     even: bool = True
+    tally: Tally | None = None
     labels: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", self.data.labels.index_select(0, self.index))
+
+    @property
+    def ids(self) -> Tensor:
+        """The index [n] of each image among all of the data set."""
+        return self.index
 
     def __len__(self) -> int:
         return len(self.index)
@@ -94,35 +105,44 @@ class PartSamples:
         """Yield one pass; the order and the augmentation are drawn on the CPU, once, at its start."""
         count = len(self)
         order = torch.randperm(count, generator=self.generator) if shuffle else torch.arange(count)
+        note = None if self.tally is None else self.tally.of_pass(order)
         order = order.to(self.data.device)
-        flips, offsets = self._augmentation(count) if augment else (None, None)
+        changes = self._augmentation(count) if augment else ()
         bounds = batch_bounds if self.even else ragged_bounds
         for start, stop in bounds(count, size):
             positions = order[start:stop]
             images = self.data.batch(
-                self.index[positions],
-                None if flips is None else flips[start:stop],
-                None if offsets is None else offsets[start:stop],
+                self.index[positions], *(None if change is None else change[start:stop] for change in changes)
             )
+            if note is not None:
+                note(start, stop)
             yield Batch(images, self.labels[positions], positions)
 
     def take(self, index: Tensor) -> Self:
         """Return the samples at the given positions, in that order."""
-        return replace(self, index=self.index[index.to(self.data.device)])
+        tally = None if self.tally is None else self.tally.take(index)
+        return replace(self, index=self.index[index.to(self.data.device)], tally=tally)
 
     def join(self, other: Self) -> Self:
         """Return these samples followed by the others; the order is drawn from this part's generator."""
-        return replace(self, index=torch.cat([self.index, other.index]))
+        tally = None
+        if self.tally is not None and other.tally is not None:
+            tally = self.tally.join(other.tally, (len(self), len(other)))
+        return replace(self, index=torch.cat([self.index, other.index]), tally=tally)
 
-    def _augmentation(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+    def _augmentation(self, count: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return flips, offsets and angles; what the data set does not do is None, and nothing is drawn for it."""
         rules, device = self.data.augmentation, self.data.device
-        flips = offsets = None
+        flips = offsets = angles = None
         if rules.flip:
             flips = torch.randint(2, (count,), generator=self.generator).bool().to(device)
         if rules.crop_padding:
             span = 2 * rules.crop_padding + 1
             offsets = torch.randint(span, (count, 2), generator=self.generator).to(device)
-        return flips, offsets
+        if rules.rotation:
+            turns = 2 * torch.rand(count, generator=self.generator) - 1
+            angles = (rules.rotation * turns).to(device)
+        return flips, offsets, angles
 
 
 def batch_bounds(count: int, size: int) -> Iterator[tuple[int, int]]:

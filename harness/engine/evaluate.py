@@ -22,11 +22,12 @@ class Evaluation:
     """What one model says about n images.
 
     `phi` [n] float64 is the logit-scaled confidence z_y - logsumexp of the other logits (Carlini et al. 2022,
-    arXiv 2112.03570), from float32 logits; `correct` [n] bool.
+    arXiv 2112.03570), from float32 logits; `correct` [n] bool; `answers` [n] int64 are the classes that it names.
     """
 
     phi: NDArray[np.float64]
     correct: NDArray[np.bool_]
+    answers: NDArray[np.int64] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -46,7 +47,8 @@ class Evaluation:
 
     def at(self, positions: NDArray[np.int64] | slice) -> Evaluation:
         """Return the evaluation of some of the images."""
-        return Evaluation(self.phi[positions], self.correct[positions])
+        answers = None if self.answers is None else self.answers[positions]
+        return Evaluation(self.phi[positions], self.correct[positions], answers)
 
 
 def signal(logits: Tensor, labels: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ def evaluate(
     (the second query of an audit). The mode of every module is put back afterwards.
     """
     labels = data.labels.index_select(0, index) if labels is None else labels
-    phis, hits = [], []
+    phis, answers = [], []
     full_precision = torch.autocast(data.device.type, enabled=False)
     with evaluating(model), torch.inference_mode(), full_precision:
         for start, stop in batch_bounds(len(index), BATCH):
@@ -89,10 +91,11 @@ def evaluate(
             flips = torch.ones(len(chosen), dtype=torch.bool, device=data.device) if flip else None
             logits = model(data.batch(chosen, flips)).float()
             phis.append(signal(logits, labels[start:stop]))
-            hits.append(logits.argmax(1) == labels[start:stop])
+            answers.append(logits.argmax(1))
     if not phis:
-        return Evaluation(np.empty(0), np.empty(0, dtype=bool))
-    return Evaluation(torch.cat(phis).cpu().numpy(), torch.cat(hits).cpu().numpy())
+        return Evaluation(np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64))
+    says = torch.cat(answers)
+    return Evaluation(torch.cat(phis).cpu().numpy(), (says == labels).cpu().numpy(), says.cpu().numpy())
 
 
 def log_probabilities(model: nn.Module, data: DeviceData, index: Tensor) -> NDArray[np.float64]:

@@ -31,6 +31,11 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def state_bytes(model: nn.Module) -> int:
+    """Return the bytes of a model's weights and buffers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+
+
 def digest(state: Mapping[str, Tensor]) -> str:
     """Return the sha256 of a state dict: names, dtypes, shapes and bytes."""
     total = hashlib.sha256()
@@ -38,6 +43,18 @@ def digest(state: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def changed_share(model: nn.Module, before: Mapping[str, Tensor]) -> float | None:
+    """Return the share of the weights of a model (parameters, not buffers) that are not those of a state dict, bitwise.
+
+    None where the names or shapes of the parameters are others: it is another network then.
+    """
+    parameters = dict(model.named_parameters())
+    if any(name not in before or before[name].shape != one.shape for name, one in parameters.items()):
+        return None
+    changed = sum(int((one.detach() != before[name]).sum()) for name, one in parameters.items())
+    return changed / max(1, count_parameters(model))
 
 
 def finite(model: nn.Module) -> bool:

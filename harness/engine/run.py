@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,9 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
-from harness.contracts.run import BEST_TEST, LAST, Artifact, Diverged, Stopped
+from harness.contracts.run import BEST_TEST, LAST, Diverged, Lent, Stopped
 from harness.engine.device import Stopwatch
-from harness.engine.models import finite
+from harness.engine.models import finite, state_bytes
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class EpochRecord:
 
 
 Observer = Callable[[nn.Module], dict[str, float]]
-Lender = Callable[[Artifact], nn.Module]
+Lender = Callable[[Lent], nn.Module]
 _Best = tuple[float, dict[str, Tensor]]
 
 
@@ -44,7 +45,8 @@ class TrainingRun:
 
     `draw_model` gives the untrained model of a name ("": what the original started from). `observe` measures the model
     before the first and after every epoch, off the clock (None: no curves). `should_stop` is asked before every step.
-    `lend` gives what methods share.
+    `lend` gives what methods share. `drawn` counts the images of each part that its samples gave out, `lent` holds the
+    bytes of each artifact that was asked for.
     """
 
     seed: int
@@ -58,6 +60,8 @@ class TrainingRun:
     should_stop: Callable[[], bool] = lambda: False
     steps: int = 0
     steps_aside: int = 0
+    drawn: Counter[str] = field(default_factory=Counter)
+    lent: dict[Lent, int] = field(default_factory=dict)
     curves: list[EpochRecord] = field(default_factory=list)
     sheets: dict[str, Tensor] = field(default_factory=dict)
     clock: Stopwatch = field(init=False)
@@ -156,11 +160,12 @@ class TrainingRun:
         if self.observed:
             self.sheets[name] = images.detach().cpu()
 
-    def artifact(self, artifact: Artifact) -> nn.Module:
+    def artifact(self, artifact: Lent) -> nn.Module:
         """Return a copy of the network of an artifact; raise `Diverged` where its making did."""
         if self.lend is None:
             raise LookupError("this run has no artifacts to lend")
         network = self.lend(artifact)
+        self.lent[artifact] = state_bytes(network)
         if not finite(network):
             raise Diverged(f"the {type(artifact).__name__} that the run asked for has diverged")
         return network

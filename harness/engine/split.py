@@ -10,14 +10,14 @@ development images are train, and the official test images are halved into test 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts.dataset import ValFrom
 from harness.contracts.parts import Part
-from harness.contracts.scenario import Scenario, Training
+from harness.contracts.scenario import Models, Scenario, Training, forgotten_before
 
 Index = NDArray[np.int64]
 
@@ -63,27 +63,53 @@ def divide(development: int, total: int, val: ValFrom = "development") -> tuple[
     return train, held_out, np.arange(development, total, dtype=np.int64)
 
 
+def drawn(among: Index, count: int) -> Index:
+    """Return `count` of some positions in ascending order: the first of a seeded permutation, so that draws nest."""
+    order = np.random.Generator(np.random.PCG64(SPLIT_STATE)).permutation(among)
+    return np.sort(order[:count]).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Split:
-    """Indices into the images of a data set (development first, then test)."""
+    """Indices into the images of a data set (development first, then test).
+
+    Train is retain, forget and `earlier`: what requests before this one have forgotten, mostly nothing.
+    """
 
     train: Index
     val: Index
     test: Index
     retain: Index
     forget: Index
+    earlier: Index
 
     def of(self, part: Part) -> Index:
         """Return the indices of a part."""
         index: Index = getattr(self, part.value)
         return index
 
+    @property
+    def left(self) -> Index:
+        """The indices of train, in its order, without what earlier requests have forgotten."""
+        return self.train[~np.isin(self.train, self.earlier)]
 
-def split(whole: Training, development: int, scenario: Scenario, val: ValFrom = "development") -> Split:
-    """Split a data set of which all labels [n] are given and the first `development` are not test; `val` as above."""
+
+def split(
+    whole: Training,
+    development: int,
+    scenario: Scenario,
+    val: ValFrom = "development",
+    models: Models | None = None,
+) -> Split:
+    """Split a data set of which all labels [n] are given and the first `development` are not test; `val` as above.
+
+    `models` answer about train, for scenarios that ask them.
+    """
     train, held_out, test = divide(development, len(whole.labels), val)
-    retain, forget = scenario.divide(whole.at(train))
-    return Split(train, held_out, test, train[retain], train[forget])
+    training = replace(whole.at(train), models=models)
+    retain, forget = scenario.divide(training)
+    earlier = forgotten_before(scenario, training)
+    return Split(train, held_out, test, train[retain], train[forget], train[earlier])
 
 
 def subset_development(development: int, total: int, count: int) -> int:

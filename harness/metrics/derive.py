@@ -11,7 +11,14 @@ import polars as pl
 
 from harness.errors import HarnessError
 from harness.metrics.catalogue import CLASS_PARTS, MIA_PARTS, PARTS, SVC_PARTS
+from harness.metrics.compared import LIKENESS_METRICS
+from harness.metrics.composed import composites
+from harness.metrics.composite import COMPOSITE_METRICS, F1_METRICS
+from harness.metrics.costs import COST_METRICS, DRAWN_PARTS, IMAGES_RATIO
 from harness.metrics.curves import GOAL, areas, first_steps, retain_curves
+from harness.metrics.probed import EFFICACY_RATIO, PROBE_METRICS
+from harness.metrics.sequence import FORGOTTEN_BEFORE, REBOUND, SEQUENCE_METRICS
+from harness.metrics.tampered import TAMPERED_METRICS
 from harness.metrics.trio import TRIO_METRICS
 
 CELL = ("dataset", "scenario", "architecture")
@@ -28,14 +35,24 @@ TRIAL_METRICS = (
     *(f"{part}_retention" for part in RETENTION_PARTS),
     *("retention_deviation", "gap_to_retrain", "loss_gap"),
     *(f"indiscernibility_{part}" for part in MIA_PARTS),
+    *("changed_weights", "entanglement"),
     *("seconds", "time_ratio", "run_time_efficiency"),
     *("relearn_steps", "anamnesis", "distill_steps", "distill_auc"),
     *(f"{metric}_{part}" for metric in ("accuracy", "loss") for part in CLASS_PARTS),
     *(f"{metric}_{part}" for metric in ("mia_confidence", "mia_entropy") for part in SVC_PARTS),
+    *TAMPERED_METRICS,
     *TRIO_METRICS,
+    *LIKENESS_METRICS,
+    *SEQUENCE_METRICS,
+    *PROBE_METRICS,
+    EFFICACY_RATIO,
+    *COST_METRICS,
+    IMAGES_RATIO,
+    *F1_METRICS,
+    *COMPOSITE_METRICS,
 )
-"""All that `derive` gives for a trial; those by class, of SVC-MIA and of the three attackers only where some trial has
-them."""
+"""All that `derive` gives for a trial; those by class, of manipulated data, of SVC-MIA, of the three attackers and of
+the comparison with retrain, of earlier requests, of probes and of what was drawn only where some trial has them."""
 
 RETRAIN = "retrain"
 ORIGINAL = "original"
@@ -63,7 +80,9 @@ def derive(units: pl.DataFrame, metrics: pl.DataFrame, epochs: pl.DataFrame | No
     are named `<metric>_<part>` (`accuracy_test`), or `<metric>` for the part `all`. Rows of kind `retrain`
     have the method `retrain`. Times come from units of kind `timing` only; `seconds` of method `original`
     is 0, it runs nothing. In the same way `relearn_steps` come from units of kind `relearn` only, and are 0 for
-    `original`; what three attackers reach comes from units of kind `attack`.
+    `original`; what three attackers reach comes from units of kind `attack`,
+    what a trial has in common with its retrain from those of kind `compare`, and what is left in its model from those
+    of kind `probe`. Composite scores (`harness.metrics.composed`) are only to be compared with published ones.
 
     Raises RepeatedRows if a trial or a stored value occurs twice, for instance because the units of two
     studies were passed.
@@ -75,11 +94,15 @@ def derive(units: pl.DataFrame, metrics: pl.DataFrame, epochs: pl.DataFrame | No
     )
     seconds = _seconds(trials, _timings(units, metrics))
     time_ratio = _against_retrain(_on_one_device(seconds), "time_ratio")
-    gaps = [_retention_deviation(ratios), _gap_to_retrain(base), _loss_gap(base)]
+    gaps = [_retention_deviation(ratios), _gap_to_retrain(base), _loss_gap(base), _rebound(base)]
     relearned = _relearn_steps(trials, _relearned(units, metrics))
     again = [relearned, _against_retrain(relearned, "anamnesis"), *_distilled(base, retain_curves(epochs))]
-    privacy = [_indiscernibility(base), _attacked(trials, units, metrics)]
-    tables = [base, ratios, *gaps, *privacy, *again, seconds, time_ratio]
+    attacked = _looked_at(trials, units, metrics, "attack", TRIO_METRICS, "attack")
+    compared = _looked_at(trials, units, metrics, "compare", LIKENESS_METRICS, "comparison")
+    probed = _looked_at(trials, units, metrics, "probe", PROBE_METRICS, "probe")
+    efficacy = _against_retrain(_only(probed, "epistemic_efficacy"), EFFICACY_RATIO)
+    beside = [probed, efficacy, _images_ratio(base), _composed(base, _on_one_device(seconds))]
+    tables = [base, ratios, *gaps, _indiscernibility(base), attacked, compared, *beside, *again, seconds, time_ratio]
     rows = pl.concat([table.select(COLUMNS) for table in (*tables, _run_time_efficiency(time_ratio))])
     return rows.sort(*TRIAL, "metric")
 
@@ -186,6 +209,22 @@ def _loss_gap(base: pl.DataFrame) -> pl.DataFrame:
     return _over_parts(losses.with_columns(flag=named), "loss_gap", (sign * pl.col("value")).sum())
 
 
+def _rebound(base: pl.DataFrame) -> pl.DataFrame:
+    joined, reason = _beside_retrain(_only(base, f"accuracy_{FORGOTTEN_BEFORE}"))
+    above = pl.col("value") - pl.col("retrain")
+    return _cleared(joined.with_columns(metric=pl.lit(REBOUND), flag=reason, value=above))
+
+
+def _images_ratio(base: pl.DataFrame) -> pl.DataFrame:
+    drawn = base.filter(pl.col("metric").is_in([f"images_seen_{part}" for part in DRAWN_PARTS]))
+    return _against_retrain(_over_parts(drawn, "number of images drawn", pl.col("value").sum()), IMAGES_RATIO)
+
+
+def _composed(base: pl.DataFrame, seconds: pl.DataFrame) -> pl.DataFrame:
+    rows = pl.concat([base.select(COLUMNS), seconds.select(COLUMNS)])
+    return _flagged(composites(rows, TRIAL, _RETRAIN_OF_SEED, NOT_MEASURED), pl.col("reason"))
+
+
 def _over_parts(rows: pl.DataFrame, name: str, value: pl.Expr) -> pl.DataFrame:
     """Return one value per trial; none if one of the parts is flagged."""
     flag = pl.col("flag").drop_nulls().first()
@@ -199,18 +238,20 @@ def _indiscernibility(base: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(metric=name, value=1 - (2 * pl.col("value") - 1).abs())
 
 
-def _attacked(trials: pl.DataFrame, units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
-    """Return what each attacker on a trial's losses reaches; no row where no trial was attacked."""
-    attacking = units.filter(pl.col("kind") == "attack").select("unit", *TRIAL, attack_status="status")
-    _refuse_repeats(attacking, TRIAL)
-    grid = pl.DataFrame({"metric": TRIO_METRICS})
-    found = attacking.join(grid, how="cross").join(_stored(attacking, metrics), on=("unit", "metric"), how="left")
+def _looked_at(
+    trials: pl.DataFrame, units: pl.DataFrame, metrics: pl.DataFrame, kind: str, names: Sequence[str], word: str
+) -> pl.DataFrame:
+    """Return what units of a kind, called `word`, say of each trial under some names; no row where there are none."""
+    looking = units.filter(pl.col("kind") == kind).select("unit", *TRIAL, own_status="status")
+    _refuse_repeats(looking, TRIAL)
+    grid = pl.DataFrame({"metric": names})
+    found = looking.join(grid, how="cross").join(_stored(looking, metrics), on=("unit", "metric"), how="left")
     rows = trials.join(grid, how="cross").join(found.drop("unit"), on=(*TRIAL, "metric"), how="left")
-    status = pl.col("attack_status")
+    status = pl.col("own_status")
     reason = (
-        pl.when(status.is_null()).then(pl.lit(NOT_MEASURED)).when(status != "done").then(pl.lit("attack ") + status)
+        pl.when(status.is_null()).then(pl.lit(NOT_MEASURED)).when(status != "done").then(pl.lit(f"{word} ") + status)
     )
-    return _flagged(rows.clear() if attacking.is_empty() else rows, reason)
+    return _flagged(rows.clear() if looking.is_empty() else rows, reason)
 
 
 def _timings(units: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:

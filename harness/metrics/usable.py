@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from harness.errors import HarnessError, did_you_mean
-from harness.metrics.derive import NOT_COMPUTABLE, NOT_FINITE, TRIAL
+from harness.metrics.derive import NOT_COMPUTABLE, NOT_FINITE, ORIGINAL, TRIAL
 
 CHANCE_FACTOR = 1.5
 
@@ -31,6 +31,12 @@ def usable(values: pl.DataFrame, classes: Mapping[str, float]) -> pl.DataFrame:
     count = pl.col("dataset").replace_strict(classes, return_dtype=pl.Float64)
     reasons = values.with_columns(threshold=CHANCE_FACTOR / count).group_by(TRIAL).agg(reason=_reason())
     return reasons.select(*TRIAL, pl.col("reason").is_null().alias("usable"), "reason").sort(TRIAL)
+
+
+def idle(values: pl.DataFrame) -> set[tuple[str, str]]:
+    """Return (method, config) of whoever left the weights of some original as they were, but for `original` itself."""
+    unchanged = values.filter(pl.col("metric") == "changed_weights", pl.col("value") == 0, pl.col("method") != ORIGINAL)
+    return set(unchanged.select("method", "config").rows())
 
 
 def _reason() -> pl.Expr:

@@ -21,6 +21,7 @@ from harness.ranking.headline import (
     friedman_study,
     headline_metrics,
     rank_study,
+    spread_study,
 )
 from harness.ranking.panel import REFERENCES, FailedRule, InvalidRanking, competitor_config, merge_searches
 from harness.ranking.rank import OVERALL, SCHEMA, rank
@@ -61,4 +62,5 @@ __all__ = [
     "rank_study",
     "read_results",
     "resample",
+    "spread_study",
 ]

@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 
+from harness.metrics import in_retrain_sd
 from harness.ranking.bootstrap import (
     Bools,
     Floats,
@@ -23,7 +24,8 @@ from harness.ranking.bootstrap import (
     resample,
 )
 from harness.ranking.groups import COLUMNS, GroupRule, check_rule, group_columns, no_group_columns
-from harness.ranking.panel import FailedRule, InvalidRanking, Panel, panel
+from harness.ranking.noise import Z_COLUMNS, no_z, z_columns
+from harness.ranking.panel import FailedRule, InvalidRanking, Panel, judged, panel
 from harness.ranking.standing import Standing, mean_rank, standing, tie_groups
 
 OVERALL = "overall"
@@ -50,6 +52,9 @@ SCHEMA = pl.Schema(
         "g3": pl.Int64(),
         "g_failed": pl.Int64(),
         "group_rank": pl.Float64(),
+        "z": pl.Float64(),
+        "z_low": pl.Float64(),
+        "z_high": pl.Float64(),
     }
 )
 
@@ -100,8 +105,11 @@ def rank(
       rule `failed` in that cell alone), by its mean over seeds and the rule `groups` (`harness.ranking.groups.divide`).
       `group_rank`: the rank by these numbers in turn. So a method that failed in one cell has one.
 
+    * `z`: (mean over seeds - retrain's mean) in retrain's standard deviations, mean over cells; `z_low`, `z_high` its
+      95 % limits (`harness.metrics.in_retrain_sd`). Null where a cell has none.
+
     The metric `overall` is the mean of the ranks on `metrics`, resampled and ranked in the same way, for
-    methods that are ranked on all of them; it has no groups. Those in `also` are ranked by themselves.
+    methods that are ranked on all of them; it has neither groups nor z. Those in `also` are ranked by themselves.
 
     Raises UnknownMetric for a metric without definition; InvalidRanking for repeated or unjudged trials, no
     metric, or an unknown rule for failed methods; UnknownGroupRule.
@@ -115,15 +123,21 @@ def rank(
         return pl.DataFrame(schema=SCHEMA)
     combined = tuple(dict.fromkeys(metrics))
     whole = panel(values, tuple(dict.fromkeys((*metrics, *also))), usable)
+    spread = in_retrain_sd(judged(values, usable))
     tables = [
-        _rank_group(part, combined, failed, groups, resample(part.grid, draws=draws, seed=seed))
+        _rank_group(part, combined, failed, groups, resample(part.grid, draws=draws, seed=seed), spread)
         for part in whole.groups()
     ]
     return pl.concat(tables).select(pl.lit(study).alias("study"), pl.all()).cast(SCHEMA)
 
 
 def _rank_group(
-    part: Panel, combined: Sequence[str], rule: FailedRule, groups: GroupRule, resampled: Resample
+    part: Panel,
+    combined: Sequence[str],
+    rule: FailedRule,
+    groups: GroupRule,
+    resampled: Resample,
+    spread: pl.DataFrame,
 ) -> pl.DataFrame:
     failed = part.failed(rule)
     ranked = ~(failed | part.references)
@@ -135,6 +149,7 @@ def _rank_group(
     for metric, one in standings.items():
         columns = _value_columns(part.values[metric], part.grid, resampled)
         columns |= group_columns(part.losses[metric], part.failed_in_cells(rule), ~part.references, groups)
+        columns |= z_columns(part, metric, spread)
         tables.append(_table(part, metric, one, failed, columns))
     return pl.concat(tables)
 
@@ -149,7 +164,7 @@ def _overall_columns(part: Panel, combined: Sequence[str], overall: Standing) ->
     low, high = _known(overall.known, *interval(overall.draws))
     present = np.all([~np.isnan(part.values[metric]) for metric in combined], axis=0)
     columns = {"value": overall.scores, "low": low, "high": high, "coverage": _coverage(present, part.grid)}
-    return columns | no_group_columns(len(part.competitors))
+    return columns | no_group_columns(len(part.competitors)) | no_z(len(part.competitors))
 
 
 def _coverage(present: Bools, grid: Bools) -> Floats:
@@ -181,7 +196,7 @@ def _table(part: Panel, metric: str, own: Standing, failed: Bools, columns: Colu
             "status": status.tolist(),
             "cells": [len(part.cells)] * len(part.competitors),
             "seeds": [int(part.grid.sum(axis=1).max(initial=0))] * len(part.competitors),
-            **{name: columns[name] for name in COLUMNS},
+            **{name: columns[name] for name in (*COLUMNS, *Z_COLUMNS)},
         },
         schema={name: _NULLABLE.get(name, kind) for name, kind in SCHEMA.items() if name != "study"},
     )

@@ -226,6 +226,11 @@ def validation_note(seeing: Sequence[Entry]) -> Markup:
     return Markup(text).format(names(seeing))
 
 
+def idle_note(idle: Sequence[Entry]) -> Markup:
+    """Return the warning about methods that left the weights of some original as they were."""
+    return Markup("{} changed no weight in some trial: its model is the original there.").format(names(idle))
+
+
 def test_note(chosen: Sequence[Entry]) -> Markup:
     """Return the warning about methods whose model was chosen on test."""
     text = "the model of {} was chosen by its accuracy on test: all its numbers flatter, and none is a fair comparison."

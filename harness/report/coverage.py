@@ -21,6 +21,8 @@ OTHERS = {
     "artifact": "artifact",
     "relearn": "relearning",
     "attack": "attack",
+    "compare": "comparison",
+    "probe": "probe",
     "timing": "timing",
 }
 

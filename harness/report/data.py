@@ -26,6 +26,11 @@ SHEETS = pl.Schema(
 )
 PLANNED = pl.Schema(dict.fromkeys(("unit", "kind", *CELL, "method", "config"), pl.String) | {"seed": pl.Int64})
 
+SPREAD = pl.Schema(
+    dict.fromkeys((*CELL, "method", "config", "metric", "flag"), pl.String)
+    | dict.fromkeys(("value", "low", "high"), pl.Float64)
+)
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -45,13 +50,17 @@ class ReportData:
 
     `cells` is the table of `harness.ranking.cell_table`, `friedman` the tests of `harness.ranking.friedman_tests`.
 
+    `spread` is the frame of `harness.metrics.in_retrain_sd`.
+
     `planned` has a row for each unit of the plan, run or not, with the columns of `PLANNED`; empty where the plan is
     not known.
 
     Any frame may be empty. `title_line` says in one line what was run (`digits, cnn_small, random:0.1, 3 seeds`);
     `sees_validation` names the methods that may read the validation part, `chosen_on_test` those whose model was
-    chosen by its accuracy on test; `forget_classes` are the classes that each scenario forgets. `sheets` are the sheets
-    of artifacts with how these were made, `artifact_traces` what they noted; `traces` are those of methods.
+    chosen by its accuracy on test; `cautions` are sentences about its scenarios that have to be said with their
+    numbers; `forget_classes` are the classes that each scenario forgets, `follows` the request before each (empty:
+    none). `sheets` are the sheets of artifacts with how these were made, `artifact_traces` what they noted; `traces`
+    are those of methods.
     """
 
     study: str
@@ -69,14 +78,17 @@ class ReportData:
     worlds: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=WORLDS))
     growth: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=GROWTH))
     cells: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=CELLS_SCHEMA))
+    spread: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=SPREAD))
     friedman: tuple[Friedman, ...] = ()
     planned: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=PLANNED))
     sees_validation: tuple[str, ...] = ()
     chosen_on_test: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
     traces: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TRACES))
     sheets: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=SHEETS))
     artifact_traces: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TRACES))
     forget_classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
 
 
 def finite(frame: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import polars as pl
 from markupsafe import Markup
 
-from harness.report.answer import Answer, Note, answer, audit_note, test_note, validation_note
+from harness.metrics import IN_SD, idle
+from harness.report.answer import Answer, Note, answer, audit_note, idle_note, test_note, validation_note
 from harness.report.audit import HEADLINE, audit_panels, headline_estimates, headline_meanings, strongest, verdicts
 from harness.report.audit_table import audit_table
 from harness.report.blocks import Behind, Picture, Section, Text, slug
@@ -16,6 +17,7 @@ from harness.report.causes import causes
 from harness.report.cells import cell_metrics
 from harness.report.challenge import challenge_sections
 from harness.report.context import Context
+from harness.report.costs import cost_sections
 from harness.report.coverage import Coverage, coverage, coverage_note, farm_sentence
 from harness.report.data import Cell
 from harness.report.dmap import effect_panels
@@ -31,14 +33,17 @@ from harness.report.drawn import (
 from harness.report.farm import farm_notes
 from harness.report.glossary import glossary
 from harness.report.growth import growth_panels
+from harness.report.likeness import likeness_sections
 from harness.report.lines import MOST_LINES, accuracies, movers, reversals
 from harness.report.meanings import undefined
 from harness.report.nemenyi import CAPTION, headline_tests, mean_ranks, nemenyi_panels, refusals
 from harness.report.numbers import several
+from harness.report.probes import probe_sections
 from harness.report.provenance import provenance
 from harness.report.ranks import ranked_metrics, ranking_panels
 from harness.report.roc import roc_panels
 from harness.report.roster import printable
+from harness.report.sequence import sequence_metrics, sequence_sections
 from harness.report.statements import of_attacks, of_ranks, of_signals, of_values
 from harness.report.synthesis import of_images
 from harness.report.values import rank_tables, ranking_table
@@ -89,6 +94,10 @@ def make_answer(context: Context, whole: View) -> Answer:
     warned = [Note("Careful", validation_note(seeing))] if seeing else []
     chosen = [entry for entry in context.roster if entry.method in context.data.chosen_on_test]
     warned += [Note("Careful", test_note(chosen))] if chosen else []
+    still = idle(context.data.trials)
+    unchanged = [entry for entry in context.roster if entry.competitor in still]
+    warned += [Note("Careful", idle_note(unchanged))] if unchanged else []
+    warned += [Note("Careful", Markup("{}").format(printable(caution))) for caution in context.data.cautions]
     whole_plan = _coverage(context)
     told = [] if whole_plan is None else [Note("Coverage", coverage_note(whole_plan, context.roster))]
     so_far = SO_FAR if whole_plan is not None and not whole_plan.final else ""
@@ -105,6 +114,10 @@ def make_sections(context: Context, whole: View) -> list[Section]:
         _ranking(context, whole),
         _ranks(context),
         *_trials(context, whole),
+        *likeness_sections(context, whole.found, whole.basis),
+        *probe_sections(context, whole.found, whole.basis),
+        *cost_sections(context, whole.found, whole.basis),
+        *sequence_sections(context),
         _audit(context),
         *challenge_sections(context),
         _failures(context),
@@ -232,6 +245,8 @@ def _glossary(context: Context, whole: View) -> Section:
     data = context.data
     used = {*whole.found, *data.rankings["metric"], *context.attacks["metric"], *context.challenge["metric"]}
     used |= {metric for cell in context.cells for metric in cell_metrics(context, cell)}
+    used |= sequence_metrics(context)
+    used |= {IN_SD} if data.spread["value"].is_not_null().any() else set()
     used |= headline_meanings(context.attacks, context.meanings).keys()
     left_out = {
         one for frame in (data.trials, data.rankings, data.attacks) for one in undefined(frame, context.meanings)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from harness.farm import POPULATION, TUNING_FIRST
-from harness.metrics import CELL, TRIO_METRICS
+from harness.metrics import CELL, EFFICACY_RATIO, IMAGES_RATIO, LIKENESS_METRICS, PROBE_METRICS, TRIO_METRICS
 from harness.report.roster import printable
 
 CAVEAT = (
@@ -19,10 +19,15 @@ _ACCURACY = "metric = 'accuracy' and part in ('retain', 'forget', 'test')"
 _TIMED = "kind = 'timing' and metric = 'seconds'"
 _RELEARNED = "kind = 'relearn'"
 _ATTACKED = "kind = 'attack'"
-_OF_OTHER_KINDS = (_TIMED, _RELEARNED, _ATTACKED)
+_COMPARED = "kind = 'compare'"
+_PROBED = "kind = 'probe'"
+_OF_OTHER_KINDS = (_TIMED, _RELEARNED, _ATTACKED, _COMPARED, _PROBED)
+_JUDGED = "metric in ('f1_over_chance', 'population_mia') and part = 'test'"
+_BESIDE_MIA = "metric in ('accuracy', 'mia_confidence')"
 _BASE = {
     "retention_deviation": _ACCURACY,
     "gap_to_retrain": _ACCURACY,
+    "rebound": "metric = 'accuracy' and part = 'forgotten_before'",
     "time_ratio": _TIMED,
     "run_time_efficiency": _TIMED,
     "seconds": _TIMED,
@@ -30,10 +35,17 @@ _BASE = {
     "anamnesis": _RELEARNED,
     "loss_gap": "metric = 'loss' and part in ('forget', 'test')",
     **dict.fromkeys(TRIO_METRICS, _ATTACKED),
+    **dict.fromkeys(LIKENESS_METRICS, _COMPARED),
+    **dict.fromkeys((*PROBE_METRICS, EFFICACY_RATIO), _PROBED),
+    IMAGES_RATIO: "metric = 'images_seen'",
+    "tow": _ACCURACY,
+    "nomus": "metric in ('accuracy', 'population_mia') and part = 'test'",
+    "aus": "metric = 'accuracy'",
+    **dict.fromkeys(("tow_mia", "average_gap"), _BESIDE_MIA),
 }
 """What the derived metrics are computed from, see `harness.metrics.derive`."""
 
-_PARTS = ("test_retain", "test_forget", "retain", "forget", "val", "test")
+_PARTS = ("test_retain", "test_forget", "manipulated", "forgotten_before", "retain", "forget", "val", "test")
 
 
 def of_ranks(study: str, metrics: Sequence[str]) -> str:
@@ -46,7 +58,7 @@ def of_ranks(study: str, metrics: Sequence[str]) -> str:
 
 def of_values(study: str, trials: pl.DataFrame, metrics: Iterable[str]) -> str:
     """Return the command for what was measured of trials: all that the given metrics are computed from."""
-    bases = list(dict.fromkeys(_base(metric) for metric in metrics))
+    bases = list(dict.fromkeys(base for metric in metrics for base in _bases(metric)))
     of_trials = [base for base in bases if base not in _OF_OTHER_KINDS]
     measured = [f"kind in ('retrain', 'unlearn') and ({' or '.join(of_trials)})"] if of_trials else []
     wanted = " or ".join([*measured, *(base for base in _OF_OTHER_KINDS if base in bases)])
@@ -99,6 +111,10 @@ def _trials(study: str, trials: pl.DataFrame) -> str:
     """Return the condition that chooses the trials of a study: its cells and seeds, and the methods that it ranks."""
     own = [_among(name, _distinct(trials[name])) for name in (*CELL, "seed")]
     return " and ".join([*own, f"method in (select method from rankings where study = {_text(study)})"])
+
+
+def _bases(metric: str) -> Sequence[str]:
+    return (_TIMED, _JUDGED) if metric == "gum" else (_base(metric),)
 
 
 def _base(metric: str) -> str:

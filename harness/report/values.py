@@ -32,12 +32,12 @@ def ranking_table(context: Context, found: Found, metrics: Sequence[str], captio
     own = context.data.rankings.filter(pl.col("group") == OVERALL, pl.col("metric") == OVERALL)
     rows = {(row["method"], row["config"]): row for row in own.iter_rows(named=True)}
     shown = [metric for metric in (OVERALL, *metrics) if metric in found and metric in meanings]
-    digits = _digits(found, shown)
+    digits = digits_of(found, shown)
     remarks = _remarks(own)
 
     def row(entry: Entry) -> Row:
         ranked = rows.get(entry.competitor, {})
-        numbers = _numbers(entry, found, digits)
+        numbers = number_cells(entry, found, digits)
         remarked = [TableCell(write(ranked), value=ranked.get(name)) for name, (_, write) in remarks.items()]
         cells = [_rank(context, entry, ranked), TableCell(context.name(entry)), *numbers, *remarked]
         return Row(cells, reference=entry.is_reference)
@@ -68,11 +68,11 @@ def value_table(context: Context, found: Found, metrics: Sequence[str], caption:
     """Return the method and some numbers of it, a row each."""
     meanings, roster = context.meanings, context.roster
     shown = [metric for metric in metrics if metric in found and metric in meanings]
-    digits = _digits(found, shown)
+    digits = digits_of(found, shown)
     present = [entry for entry in roster if any(entry.competitor in found[metric] for metric in shown)]
 
     def row(entry: Entry) -> Row:
-        return Row([TableCell(context.name(entry)), *_numbers(entry, found, digits)], reference=entry.is_reference)
+        return Row([TableCell(context.name(entry)), *number_cells(entry, found, digits)], reference=entry.is_reference)
 
     columns = [Column("method", numeric=False), *metric_columns(shown, meanings)]
     return Table(caption, columns, _groups(roster, present, row), folded=folded)
@@ -141,14 +141,16 @@ def metric_columns(metrics: Sequence[str], meanings: Meanings) -> list[Column]:
     ]
 
 
-def _digits(found: Found, metrics: Sequence[str]) -> dict[str, int]:
+def digits_of(found: Found, metrics: Sequence[str]) -> dict[str, int]:
+    """Return with how many decimals each of some metrics is written."""
     return {
         metric: decimals((e.value for e in found[metric].values()), (e.half for e in found[metric].values()))
         for metric in metrics
     }
 
 
-def _numbers(entry: Entry, found: Found, digits: Mapping[str, int]) -> list[TableCell]:
+def number_cells(entry: Entry, found: Found, digits: Mapping[str, int]) -> list[TableCell]:
+    """Return the mean and interval of one method by each metric of `digits`."""
     cells = []
     for metric, number in digits.items():
         estimate = found[metric].get(entry.competitor)

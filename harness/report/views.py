@@ -7,11 +7,12 @@ from functools import cached_property
 
 import polars as pl
 
-from harness.metrics import CELL, ORIGINAL
+from harness.metrics import CELL, LIKENESS_METRICS, ORIGINAL
 from harness.ranking import OVERALL
 from harness.report.blocks import Behind, Picture, Section, Table
 from harness.report.cells import cell_metrics, cell_table
 from harness.report.context import Context
+from harness.report.costs import COMPOSITES, COSTS
 from harness.report.curves import curve_panels, has_curves
 from harness.report.data import Cell, in_cell
 from harness.report.drawn import (
@@ -35,7 +36,9 @@ from harness.report.lines import (
     movers,
     reversals,
 )
+from harness.report.noise import noise_table
 from harness.report.numbers import several
+from harness.report.probes import PROBES
 from harness.report.samples import SAMPLES, gans, sample_table
 from harness.report.statements import of_epochs, of_sheets, of_traces, of_values
 from harness.report.summary import dots, prefer, single, summarise
@@ -146,8 +149,12 @@ class View:
         paper = None if self._only is None else cell_table(context, self._only)
         tables += [] if paper is None else [paper]
         said = [] if self._only is None else cell_metrics(context, self._only)
+        if self.cell is None:  # these have sections of their own
+            said = [*said, *LIKENESS_METRICS, *PROBES, *COSTS, *COMPOSITES]
         rest = [metric for metric in others if metric in self.found and metric not in said]
         tables += [self._table(rest, f"The other numbers: {self.basis}", folded=True)] if rest else []
+        noise = None if self._only is None else noise_table(context, self._only)
+        tables += [] if noise is None else [noise]
         return Section("Values and seeds", f"{self.prefix}values", (), [*blocks, *tables])
 
     def curves(self) -> Section:

@@ -54,7 +54,8 @@ class Backlog:
         self._gates = Gates(units) if gates is None else gates
         self._resolve = resolve
         self._missing: dict[str, set[str | Gate]] = {
-            unit.id: {*(self._units.keys() & set(unit.needs)), *self._gates.closed_before(unit.id)} for unit in units
+            unit.id: {*(self._units.keys() & set(unit.comes_after)), *self._gates.closed_before(unit.id)}
+            for unit in units
         }
         self._dependants: dict[str | Gate, list[str]] = defaultdict(list)
         for waiting, missing in self._missing.items():

@@ -16,6 +16,7 @@ _text, _int, _small, _float, _flag = pa.string(), pa.int64(), pa.int32(), pa.flo
 _time = pa.timestamp("us", tz="UTC")
 
 FRACTION, SECONDS, BYTES = "fraction", "s", "bytes"
+RETRAIN_SD = "standard deviations of retrain"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ _IDENTITY = (
     Column(
         "kind",
         _text,
-        "original, retrain, artifact, search, unlearn, relearn, attack, timing, shadow, shadow_retrain, shadow_unlearn",
+        "original, retrain, artifact, search, unlearn, relearn, attack, compare, probe, timing, shadow, "
+        "shadow_retrain, shadow_unlearn",
     ),
     *_CELL,
     _SEED,
@@ -94,7 +96,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             Column(
                 "metric",
                 _text,
-                "accuracy, loss, population_mia, mia_confidence, mia_entropy, mia_logistic, seconds, relearn_steps",
+                "accuracy, loss, population_mia, mia_confidence, mia_entropy, mia_logistic, seconds, relearn_steps, "
+                "images_seen, optimiser_steps, ...: `harness ls metrics`",
             ),
             Column("value", _float, "null where it cannot be computed; unit as `harness ls metrics --json` says"),
         ),
@@ -176,7 +179,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         ),
         "failures": _of_units(
             "one failed attempt",
-            Column("phase", _text, "start, load, train, make, unlearn, relearn, evaluate or attack"),
+            Column("phase", _text, "start, load, train, make, unlearn, relearn, evaluate, attack, compare or probe"),
             Column("exception", _text, "its class"),
             Column("message", _text, "what it says"),
             Column("traceback", _text, "where it was raised"),
@@ -238,6 +241,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 Column("g3", _int, "cells in which it is in G3", "cells"),
                 Column("g_failed", _int, "cells in which it is in Failed", "cells"),
                 Column("group_rank", _float, "by more G1, more G2, more G3, fewer Failed, the mean"),
+                Column("z", _float, "how far from retrain's mean, mean over cells", RETRAIN_SD),
+                Column("z_low", _float, "lower end of its 95 % interval", RETRAIN_SD),
+                Column("z_high", _float, "upper end of its 95 % interval", RETRAIN_SD),
             ),
         ),
         "definitions": Table(

@@ -3,13 +3,18 @@
 | group | what | names |
 |---|---|---|
 | a part (`forget`, `retain`, `val`, `test`, `test_forget`, …) | its own numbers | `forget/accuracy`, `test/loss` |
+| `forgotten_before` | what earlier requests of a sequence have forgotten | `forgotten_before/accuracy` |
 | `gap` | distance to retrain | `gap/retention_deviation`, `gap/to_retrain`, `gap/forget_retention` |
 | `mia` | membership inference | `mia/population_val`, `mia/ulira_o_auc`, `mia/canary/ulira_o_auc_l1` |
 | `audit` | what else the farm tells | `audit/eps_cp_o`, `audit/canary/klom_r` |
 | `challenge` | the score of the NeurIPS 2023 challenge | `challenge/score`, `challenge/forgetting_quality` |
 | `relearn` | learning the forgotten again | `relearn/anamnesis`, `relearn/steps` |
+| `likeness` | how alike the model and its retrain answer | `likeness/js_divergence_forget`, `likeness/cka_test` |
+| `manipulated` | what shows manipulated training data | `manipulated/attack_success`, `manipulated/accuracy` |
+| `probe` | what is left of the forgotten in the model | `probe/relearn_curve`, `probe/noise_recovery` |
+| `composite` | scores of others, never ranked | `composite/tow`, `composite/gum` |
 | `distill` | how fast retrain is reached | `distill/steps`, `distill/auc` |
-| `cost` | time | `cost/seconds`, `cost/time_ratio` |
+| `cost` | time, images drawn, steps | `cost/seconds`, `cost/images_ratio` |
 | `rank` | ranks in the whole study | `rank/overall`, `rank/retention_deviation`; `rank/mean` is the mean rank |
 | `other` | a metric that nobody has given a group | `other/<metric>` |
 | `seeds`, `epochs` | series, the step being the seed or the epoch | `seeds/forget_accuracy`, `epochs/test_accuracy` |
@@ -24,7 +29,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.metrics import CLASS_PARTS, PARTS, SVC_PARTS, TRIO_METRICS
+from harness.metrics import (
+    CLASS_PARTS,
+    COMPOSITE_METRICS,
+    COST_METRICS,
+    EFFICACY_RATIO,
+    FORGOTTEN_BEFORE,
+    IMAGES_RATIO,
+    LIKENESS_METRICS,
+    OVER_REQUESTS,
+    PARTS,
+    PROBE_METRICS,
+    SVC_PARTS,
+    TAMPERED_METRICS,
+    TRIO_METRICS,
+)
 from harness.metrics.challenge import LEVEL
 
 Row = Mapping[str, Any]
@@ -36,13 +55,23 @@ HEADLINE_LEVEL = "L2"
 NAMES = {
     **{metric: f"gap/{metric}" for metric in (*(f"{part}_retention" for part in PARTS), "retention_deviation")},
     "gap_to_retrain": "gap/to_retrain",
+    **{metric: f"gap/{metric}_over_requests" for metric in OVER_REQUESTS},
+    "rebound": "gap/rebound",
     **{metric: f"challenge/{metric}" for metric in ("forgetting_quality", "forgetting_ratio")},
     "challenge_score": "challenge/score",
     "gap_in_retrain_sd": "gap/in_retrain_sd",
+    "in_retrain_sd": "gap/z",
+    "changed_weights": "cost/changed_weights",
+    "entanglement": "forget/entanglement",
     **{f"population_mia_{part}": f"mia/population_{part}" for part in PARTS},
     **{f"mia_{kind}_{part}": f"mia/{kind}_{part}" for kind in ("confidence", "entropy") for part in SVC_PARTS},
     **{metric: f"mia/{metric.removeprefix('mia_')}" for metric in TRIO_METRICS},
     "loss_gap": "mia/loss_gap",
+    **{metric: f"likeness/{metric}" for metric in LIKENESS_METRICS},
+    **{metric: f"probe/{metric}" for metric in (*PROBE_METRICS, EFFICACY_RATIO)},
+    **{metric: f"composite/{metric}" for metric in COMPOSITE_METRICS},
+    **{metric: f"cost/{metric}" for metric in (*COST_METRICS, IMAGES_RATIO)},
+    **{metric: f"manipulated/{metric.removesuffix('_manipulated')}" for metric in TAMPERED_METRICS},
     **{f"indiscernibility_{part}": f"mia/indiscernibility_{part}" for part in PARTS},
     **{"anamnesis": "relearn/anamnesis", "relearn_steps": "relearn/steps"},
     **{"distill_steps": "distill/steps", "distill_auc": "distill/auc"},
@@ -51,7 +80,7 @@ NAMES = {
 }
 """Metrics of the tables that are no plain measurement on a part."""
 
-_OF_A_PART = re.compile(rf"(?P<what>.+?)_(?P<part>{'|'.join((*CLASS_PARTS, *PARTS, 'train'))})")
+_OF_A_PART = re.compile(rf"(?P<what>.+?)_(?P<part>{'|'.join((*CLASS_PARTS, *PARTS, FORGOTTEN_BEFORE, 'train'))})")
 _ATTACKS = re.compile(r"(?:(?P<attack>offline_1s|offline_2s|rmia|ulira)_)?(?P<statistic>auc|(?:tpr|bacc)@.*)")
 _NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
 

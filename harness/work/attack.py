@@ -6,6 +6,7 @@ from harness.contracts.parts import FORGET, TEST
 from harness.unit import Unit
 from harness.work.attacked import population_signals, trio_numbers
 from harness.work.bench import Workbench
+from harness.work.evidence import parts_of
 from harness.work.kinds import Outcome, Phase, evaluate_parts
 from harness.work.setting import new_run, trial_model
 
@@ -17,12 +18,12 @@ def attack_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     evaluating and attacking.
     """
     phase("load")
-    loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
+    loaded, parts = bench.dataset(unit.dataset), parts_of(unit, bench)
     model, clock = trial_model(unit, bench), new_run(unit, bench, None).clock
     clock.start()
     phase("evaluate")
     evaluations = evaluate_parts(model, loaded, {part: parts.index[part] for part in (FORGET, TEST)})
     phase("attack")
-    signals = population_signals(evaluations, loaded, parts, (TEST,))
+    signals = population_signals(evaluations, parts, (TEST,))
     numbers = trio_numbers(signals[FORGET], signals[TEST])
     return Outcome(model, clock.stop(), 0, numbers=numbers)

@@ -37,19 +37,19 @@ class Signal:
 
 
 def population_signals(
-    evaluations: Mapping[str, Evaluation], loaded: Loaded, parts: Parts, held_out: tuple[Part, ...]
+    evaluations: Mapping[str, Evaluation], parts: Parts, held_out: tuple[Part, ...]
 ) -> dict[str, Signal]:
     """Return what the population attack tells apart: forget (the members), and the images of the held-out parts.
 
-    Where whole classes are forgotten, held-out images are those of the same classes: else class difficulty would pass
-    for membership.
+    Where the forget set is of one class, of several or of a subclass, held-out images are of the same: else class
+    difficulty would pass for membership.
     """
     forget = evaluations[FORGET].phi
     signals = {FORGET.value: Signal(forget, np.ones(len(forget), dtype=bool))}
     for part in held_out:
         phi = evaluations[part].phi
-        if parts.forget_classes:
-            phi = phi[np.isin(loaded.labels[parts.split.of(part)], parts.forget_classes)]
+        if parts.alike is not None:
+            phi = phi[parts.alike[parts.split.of(part)]]
         signals[part.value] = Signal(phi, np.zeros(len(phi), dtype=bool))
     return signals
 
@@ -83,9 +83,8 @@ def svc_mia(model: nn.Module, loaded: Loaded, parts: Parts) -> Numbers:
     """
     test = parts.index[TEST]
     index = {"forget": parts.index[FORGET], "retain": parts.index[RETAIN], "test": test}
-    if parts.forget_classes:
-        classes = torch.tensor(parts.forget_classes, device=test.device)
-        index["test_forget"] = test[torch.isin(loaded.data.labels[test], classes)]
+    if parts.asked_for is not None:
+        index["test_forget"] = test[torch.from_numpy(parts.asked_for[parts.split.of(TEST)]).to(test.device)]
     try:
         says = {part: _outputs(part, model, loaded, positions) for part, positions in index.items()}
         return {
@@ -104,8 +103,13 @@ def _called(retain: Outputs, test: Outputs, part: Outputs) -> dict[str, float]:
     return {"mia_confidence": confidence, "mia_entropy": 1 - entropy}
 
 
+def evenly(index: torch.Tensor, most: int) -> torch.Tensor:
+    """Return at most so many entries of an index [n], evenly spaced, in their order."""
+    return index[:: max(1, -(-len(index) // most))]
+
+
 def _outputs(part: str, model: nn.Module, loaded: Loaded, index: torch.Tensor) -> Outputs:
     """Return what a model says of at most `SVC_IMAGES` images, evenly spaced among the given ones."""
-    few = index[:: max(1, -(-len(index) // SVC_IMAGES))]
+    few = evenly(index, SVC_IMAGES)
     labels = loaded.labels[few.cpu().numpy()]
     return outputs(part, log_probabilities(model, loaded.data, few), labels, log=True)

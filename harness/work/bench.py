@@ -16,7 +16,7 @@ from harness import registry
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
 from harness.contracts.dataset import DATASETS, DatasetSpec, Images
 from harness.contracts.parts import Part
-from harness.contracts.scenario import Training
+from harness.contracts.scenario import Mask, Models, Tampering, Training, alike, asked_for
 from harness.engine.data import DeviceData
 from harness.engine.models import build
 from harness.engine.split import Split, divide, split, subset
@@ -40,13 +40,33 @@ class Results(Protocol):
 
 
 @dataclass(frozen=True)
+class Exam:
+    """What shows whether a model fell for manipulated training data: images on the device, and who reads answers."""
+
+    tampering: Tampering
+    data: DeviceData
+
+
+@dataclass(frozen=True)
 class Loaded:
-    """A data set on the device: its spec, its images, its labels [n] on the host, how many are development images."""
+    """A data set on the device: its spec, its images, its labels [n] on the host, how many are development images.
+
+    `fine` are the labels [n] of subclasses, where the data set has them; `exam` is there where its training images
+    were `tampered` [n] with.
+    """
 
     spec: DatasetSpec
     data: DeviceData
     labels: NDArray[np.int64]
     development: int
+    fine: NDArray[np.int64] | None = None
+    tampered: Mask | None = None
+    exam: Exam | None = None
+
+    @property
+    def training(self) -> Training:
+        """All images, development or test, as a scenario sees them."""
+        return Training(self.labels, self.fine, self.tampered)
 
     def whole(self) -> dict[str, NDArray[np.int64]]:
         """Return the index of train, val and test: what an original sees, whatever the scenario."""
@@ -56,12 +76,18 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Parts:
-    """A split on the device: the index [n] of each part into the images."""
+    """A split on the device: the index [n] of each part into the images.
+
+    `asked_for` [n] says which of all images are of the classes or the subclass that the request names, None where it
+    names none; `alike` [n] which are of the kind of the forget set, None where any is.
+    """
 
     split: Split
     scenario: str
     forget_classes: tuple[int, ...]
     index: Mapping[str, Tensor]
+    asked_for: Mask | None = None
+    alike: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,7 @@ class Workbench:
     warm: set[tuple[str, str, str]] = field(default_factory=set)
     """Data set, architecture and precision of what this process has trained before it timed anything."""
     _datasets: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
-    _splits: OrderedDict[tuple[str, str], Parts] = field(default_factory=OrderedDict)
+    _splits: OrderedDict[tuple[str, str, tuple[str, ...]], Parts] = field(default_factory=OrderedDict)
     _audited: OrderedDict[tuple[str, FarmRef], Audited] = field(default_factory=OrderedDict)
     _originals: OrderedDict[str, dict[str, Tensor]] = field(default_factory=OrderedDict)
 
@@ -97,9 +123,13 @@ class Workbench:
         """Return a data set, read at most once while it is in use."""
         return _kept(self._datasets, reference.label, KEPT_DATASETS, lambda: self._load(reference))
 
-    def parts(self, reference: DatasetRef, scenario: str) -> Parts:
-        """Return the parts of a data set under a scenario."""
-        return _kept(self._splits, (reference.label, scenario), KEPT_SPLITS, lambda: self._split(reference, scenario))
+    def parts(
+        self, reference: DatasetRef, scenario: str, evidence: tuple[str, ...] = (), models: Models | None = None
+    ) -> Parts:
+        """Return the parts of a data set under a scenario, by its `models` where it has any: those of the units of the
+        ids `evidence`."""
+        key = (reference.label, scenario, evidence)
+        return _kept(self._splits, key, KEPT_SPLITS, lambda: self._split(reference, scenario, models))
 
     def original(self, unit: str) -> dict[str, Tensor]:
         """Return the weights of an original, on the device; they must not be changed."""
@@ -126,8 +156,16 @@ class Workbench:
         images, development = self.reader(spec), spec.development
         if reference.count:
             index, development = subset(images.labels, development, reference.count)
-            images = Images(images.images[index], images.labels[index])
-        return Loaded(spec, DeviceData.put(images, spec, self.device), images.labels, development)
+            images = images.take(index)
+        tampered = exam = None
+        if reference.tampering:
+            tampering = registry.parse_tampering(reference.tampering)
+            train, _, test = divide(development, len(images.labels), spec.val)
+            exam = Exam(tampering, DeviceData.put(tampering.exam(images, test), spec, self.device))
+            changed = tampering.tamper(images, train)
+            images, tampered = changed.images, changed.mask
+        data = DeviceData.put(images, spec, self.device)
+        return Loaded(spec, data, images.labels, development, images.fine, tampered, exam)
 
     def _audit(self, unit: Unit) -> Audited:
         assert unit.farm is not None
@@ -144,11 +182,13 @@ class Workbench:
             labels[train[pool.positions]] = pool.trained_labels
         return Audited(loaded.data.relabelled(torch.from_numpy(labels).to(self.device)), train, val, pools)
 
-    def _split(self, reference: DatasetRef, scenario: str) -> Parts:
+    def _split(self, reference: DatasetRef, scenario: str, models: Models | None) -> Parts:
         loaded, parsed = self.dataset(reference), registry.parse_scenario(scenario)
-        parts = split(Training(loaded.labels), loaded.development, parsed, loaded.spec.val)
+        whole = loaded.training
+        parts = split(whole, loaded.development, parsed, loaded.spec.val, models)
         index = {part.value: torch.from_numpy(parts.of(part)).to(self.device) for part in Part}
-        return Parts(parts, scenario, parsed.forget_classes, index)
+        named, similar = asked_for(parsed, whole), alike(parsed, whole)
+        return Parts(parts, scenario, parsed.forget_classes, index, named, similar)
 
 
 def _kept(cache: OrderedDict[K, V], key: K, most: int, make: Callable[[], V]) -> V:

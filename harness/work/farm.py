@@ -62,7 +62,7 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
         VAL: audited.val,
     }
     on_device = {part: _index(positions, bench) for part, positions in parts.items()}
-    run.lend = lender(unit, bench, run, audited.data, on_device)
+    run.lend = lender(unit, bench, run, audited.data, on_device, _index(audited.train[inside], bench))
     view = view_of(unit, audited.data, on_device, run)
     model = starting_model(unit, bench)
     method = spec_of(unit).create(unit.hyperparameters)

@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.contracts.dataset import CHECKSUMS, DataCorrupt, DatasetSpec, FilePattern, Images
 from harness.errors import HarnessError, one_line
 
@@ -34,7 +37,8 @@ def locate(spec: DatasetSpec, data: str | None = None) -> dict[str, Path]:
     """
     looked = folders(spec, data)
     found = [_found(spec, folder) for folder in looked]
-    expected = spec.files.count if isinstance(spec.files, FilePattern) else len(spec.files)
+    declared = spec.files
+    expected = declared.count + len(declared.also) if isinstance(declared, FilePattern) else len(declared)
     for files in found:
         if len(files) == expected:
             return files
@@ -52,9 +56,8 @@ def read(spec: DatasetSpec, data: str | None = None) -> Images:
             f"data set {spec.name!r}: the reader gave {len(images.labels)} labels and {len(images.images)} images, "
             f"declared are {spec.development + spec.test}"
         )
-    outside = images.labels[(images.labels < 0) | (images.labels >= spec.classes)]
-    if len(outside):
-        raise DataCorrupt(f"data set {spec.name!r}: label {outside[0]} is not one of 0..{spec.classes - 1}")
+    _check_labels(spec, "label", images.labels, spec.classes)
+    _check_subclasses(spec, images)
     return images
 
 
@@ -67,9 +70,33 @@ def check(specs: Iterable[DatasetSpec], data: str | None = None) -> None:
                 pass
 
 
+def _check_labels(spec: DatasetSpec, what: str, labels: NDArray[np.int64], count: int) -> None:
+    outside = labels[(labels < 0) | (labels >= count)]
+    if len(outside):
+        raise DataCorrupt(f"data set {spec.name!r}: {what} {outside[0]} is not one of 0..{count - 1}")
+
+
+def _check_subclasses(spec: DatasetSpec, images: Images) -> None:
+    """Raise `DataCorrupt` unless there are as many fine labels as images, each of a subclass inside one class."""
+    given = 0 if images.fine is None else len(images.fine)
+    if given != (len(images.labels) if spec.subclasses else 0):
+        raise DataCorrupt(
+            f"data set {spec.name!r}: the reader gave {given} fine labels of {len(images.labels)} images, "
+            f"declared are {spec.subclasses} subclasses"
+        )
+    if images.fine is None:
+        return
+    _check_labels(spec, "fine label", images.fine, spec.subclasses)
+    pairs = np.unique(np.stack([images.fine, images.labels]), axis=1)[0]
+    if len(torn := pairs[1:][pairs[1:] == pairs[:-1]]):
+        raise DataCorrupt(f"data set {spec.name!r}: subclass {torn[0]} lies in more than one class")
+
+
 def _found(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
     if isinstance(spec.files, FilePattern):
-        return {path.name: path for path in sorted(folder.glob(spec.files.glob))}
+        matched = sorted(folder.glob(spec.files.glob))
+        named = [folder / name for name in spec.files.also if (folder / name).is_file()]
+        return {path.relative_to(folder).as_posix(): path for path in matched + named}
     found = {name: path for name in spec.files if (path := _plain_or_gzipped(folder / name))}
     if len(found) < len(spec.files) and spec.archive and (folder / spec.archive).is_file():
         return dict.fromkeys(spec.files, folder / spec.archive)
@@ -84,13 +111,15 @@ def _incomplete(spec: DatasetSpec, looked: list[Path], folder: Path, found: Coll
     how = f"get it: {spec.how_to_get}"
     if not found:
         return DataMissing(f"data set {spec.name!r} is not in {' or '.join(map(str, looked))}; {how}")
-    if isinstance(spec.files, FilePattern):
-        wrong = "half-downloaded" if len(found) < spec.files.count else "more than the official files"
+    named: Collection[str] = spec.files.also if isinstance(spec.files, FilePattern) else spec.files
+    matched = len(set(found).difference(named))
+    if isinstance(spec.files, FilePattern) and matched != spec.files.count:
+        wrong = "half-downloaded" if matched < spec.files.count else "more than the official files"
         return DataCorrupt(
-            f"data set {spec.name!r}: {folder} has {len(found):,} files {spec.files.glob}, declared are "
+            f"data set {spec.name!r}: {folder} has {matched:,} files {spec.files.glob}, declared are "
             f"{spec.files.count:,}: {wrong}; {how}"
         )
-    missing = ", ".join(name for name in spec.files if name not in found)
+    missing = ", ".join(name for name in named if name not in found)
     return DataMissing(f"data set {spec.name!r} is incomplete: {folder} lacks {missing}; {how}")
 
 

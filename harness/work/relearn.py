@@ -13,26 +13,27 @@ from harness.engine.models import finite
 from harness.engine.relearn import TOLERANCE, accuracy, is_reached, relearn, steps_at_most
 from harness.engine.seeding import generator, seeded
 from harness.unit import Unit
-from harness.work.bench import Loaded, Parts, Workbench
+from harness.work.bench import Parts, Workbench
+from harness.work.evidence import parts_of
 from harness.work.kinds import Outcome, Phase
 from harness.work.setting import new_run, on_the_clock, trial_model
 
 
 def relearn_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
-    """Train the model of the unit's trial on all training images until it is as accurate on the forgotten as the
+    """Train the model of the unit's trial on retain and forget until it is as accurate on the forgotten as the
     original was, but for `TOLERANCE`.
 
     Order, augmentation and dropout are the same for every method of a cell and seed. A start that is not finite is not
     trained; neither is one without a target, because no image asks for what was forgotten or the original diverged.
     """
     phase("load")
-    loaded, parts = bench.dataset(unit.dataset), bench.parts(unit.dataset, unit.scenario.name)
+    loaded, parts = bench.dataset(unit.dataset), parts_of(unit, bench)
     model, known = trial_model(unit, bench), bench.initial_model(unit)
     known.load_state_dict(bench.original(unit.needs[1]))
-    index = asked(loaded, parts)
+    index = asked(parts)
     key = ("relearn", unit.scenario.name, unit.seed)
     run = new_run(unit, bench, None)
-    train = torch.from_numpy(parts.split.train).to(bench.device)
+    train = torch.from_numpy(parts.split.left).to(bench.device)
     samples = PartSamples(loaded.data, train, generator(*key))
     phase("relearn")
     target = (1 - TOLERANCE) * accuracy(known, loaded.data, index) if finite(known) else math.nan
@@ -51,14 +52,13 @@ def relearn_trial(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     return Outcome(model, run.clock.stop(), run.steps, numbers=whole)
 
 
-def asked(loaded: Loaded, parts: Parts) -> torch.Tensor:
+def asked(parts: Parts) -> torch.Tensor:
     """Return the index [n] of the images that show whether the model is back.
 
-    Validation images of the forgotten classes. Where no classes are forgotten these would show nothing of the forget
-    set, so it is the forget set itself, which is not standard: the model is trained on it meanwhile.
+    Validation images of the forgotten classes or subclass. Where none is forgotten these would show nothing of the
+    forget set, so it is the forget set itself, which is not standard: the model is trained on it meanwhile.
     """
-    if not parts.forget_classes:
+    if parts.asked_for is None:
         return parts.index[FORGET]
     val = parts.index[VAL]
-    classes = torch.tensor(parts.forget_classes, device=val.device)
-    return val[torch.isin(loaded.data.labels[val], classes)]
+    return val[torch.from_numpy(parts.asked_for[parts.split.of(VAL)]).to(val.device)]

@@ -10,8 +10,10 @@ from harness.origin import Chosen, NoUsableTrial
 from harness.unit import KeepModels, Kind, Unit, keeps_model
 from harness.work.attack import attack_trial
 from harness.work.bench import Workbench
+from harness.work.compare import compare_trial
 from harness.work.farm import run_on_shadow, train_shadow
 from harness.work.kinds import Outcome, make_artifact, run_method, train_original
+from harness.work.probe import probe_trial
 from harness.work.relearn import relearn_trial
 from harness.work.rows import Attempt, failure_rows, result_rows
 from harness.work.warm import warm_up
@@ -77,6 +79,10 @@ def _outcome(attempt: Attempt) -> Outcome:
         return relearn_trial(unit, attempt.bench, attempt.enter)
     if unit.kind == Kind.ATTACK:
         return attack_trial(unit, attempt.bench, attempt.enter)
+    if unit.kind == Kind.COMPARE:
+        return compare_trial(unit, attempt.bench, attempt.enter)
+    if unit.kind == Kind.PROBE:
+        return probe_trial(unit, attempt.bench, attempt.enter)
     return run_method(unit, attempt.bench, attempt.enter)
 
 

@@ -1,15 +1,18 @@
-"""CIFAR-10 and CIFAR-100, read from their official pickles by an unpickler that makes numpy arrays and nothing else."""
+"""CIFAR-10, -100 and -20, read from their official pickles by an unpickler that makes numpy arrays and nothing else."""
 
 from __future__ import annotations
 
 import io
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.contracts import Augmentation, DataCorrupt, Images, Recipe, dataset
+from tasks.datasets._recipes import of_transformers
 
 SOURCE = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
 RECIPE = Recipe(epochs=182, batch_size=256, lr=0.1)
@@ -29,6 +32,18 @@ OFFICIAL_10 = {
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 
+OFFICIAL_100 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
+# fmt: off
+COARSE = np.array((
+    4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11,
+    6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5,
+    5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17,
+    10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13,
+    16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
+), dtype=np.int64)
+# fmt: on
+"""The class of each subclass of CIFAR-20: the coarse label of each fine label of CIFAR-100."""
+
 RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,  # its name in the numpy that wrote the files
@@ -47,7 +62,7 @@ ALLOWED = {
     std=(0.2023, 0.1994, 0.2010),
     files=OFFICIAL_10,
     recipe=RECIPE,
-    recipes={"allcnn": OF_ALLCNN[10]},
+    recipes={"allcnn": OF_ALLCNN[10], **of_transformers(182)},
     augmentation=AUGMENTATION,
     folders=("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "."),
     archive="cifar-10-python.tar.gz",
@@ -69,7 +84,7 @@ def cifar10(files: Mapping[str, bytes]) -> Images:
     files=OFFICIAL_10,
     val="test",
     recipe=OF_KIT,
-    recipes={"allcnn": OF_ALLCNN[10]},
+    recipes={"allcnn": OF_ALLCNN[10], **of_transformers(182)},
     augmentation=AUGMENTATION,
     folders=("cifar-10-batches-py", "cifar10_kit/cifar-10-batches-py", "cifar10", "cifar10/cifar-10-batches-py", "."),
     archive="cifar-10-python.tar.gz",
@@ -88,9 +103,9 @@ def cifar10_kit(files: Mapping[str, bytes]) -> Images:
     test=10_000,
     mean=(0.5071, 0.4865, 0.4409),
     std=(0.2673, 0.2564, 0.2762),
-    files={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    files=OFFICIAL_100,
     recipe=RECIPE,
-    recipes={"allcnn": OF_ALLCNN[100]},
+    recipes={"allcnn": OF_ALLCNN[100], **of_transformers(182)},
     augmentation=AUGMENTATION,
     folders=("cifar-100-python", "cifar100/cifar-100-python", "."),
     archive="cifar-100-python.tar.gz",
@@ -102,14 +117,44 @@ def cifar100(files: Mapping[str, bytes]) -> Images:
     return read_batches([files["train"], files["test"]], b"fine_labels")
 
 
-def read_batches(contents: Sequence[bytes], labels: bytes) -> Images:
-    """Return the images of the pickled batches, in order.
+@dataset(
+    classes=20,
+    subclasses=100,
+    shape=(3, 32, 32),
+    development=50_000,
+    test=10_000,
+    mean=(0.50708, 0.48655, 0.44092),
+    std=(0.26733, 0.25644, 0.27615),
+    files=OFFICIAL_100,
+    # Epochs as in arXiv 2606.00380, where the learning rate falls in steps: recipes here know none, hence cosine.
+    recipe=replace(RECIPE, epochs=40),
+    recipes=of_transformers(40),
+    augmentation=replace(AUGMENTATION, rotation=15.0),
+    folders=("cifar-100-python", "cifar20/cifar-100-python", "cifar100", "cifar100/cifar-100-python", "."),
+    archive="cifar-100-python.tar.gz",
+    how_to_get="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    source=f"{SOURCE}; as arXiv 2308.07707 and 2606.00380 use it to forget subclasses",
+)
+def cifar20(files: Mapping[str, bytes]) -> Images:
+    """CIFAR-20: CIFAR-100 under its 20 coarse labels, with its 100 fine labels as subclasses, five in each class."""
+    images = read_batches([files["train"], files["test"]], b"coarse_labels", b"fine_labels")
+    if images.fine is None or not np.array_equal(COARSE[images.fine], images.labels):
+        raise DataCorrupt("the coarse labels of CIFAR-100 are not those that its fine labels belong to")
+    return images
+
+
+def read_batches(contents: Sequence[bytes], labels: bytes, fine: bytes | None = None) -> Images:
+    """Return the images of the pickled batches, in order, with the labels (and the fine ones) of the given keys.
 
     A row of `data` [n, 3072] is an image: the red plane, the green, the blue, each row by row.
     """
     batches = [unpickle(content) for content in contents]
     pixels = np.concatenate([batch[b"data"] for batch in batches])
-    return Images(pixels.reshape(-1, 3, 32, 32), np.concatenate([batch[labels] for batch in batches]).astype(np.int64))
+
+    def joined(key: bytes) -> NDArray[np.int64]:
+        return np.concatenate([batch[key] for batch in batches]).astype(np.int64)
+
+    return Images(pixels.reshape(-1, 3, 32, 32), joined(labels), None if fine is None else joined(fine))
 
 
 def unpickle(content: bytes) -> Any:

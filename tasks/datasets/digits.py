@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.contracts import Images, Recipe, dataset
+from tasks.datasets._recipes import of_transformers
 
 COUNT, TEST = 1797, 359
 LEVELS = 16  # a pixel counts the set bits of a 4 x 4 block: 0..16
@@ -29,6 +30,7 @@ def embedded() -> str:
     std=(0.3761,),
     files={"digits.csv": "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"},
     recipe=Recipe(epochs=20, batch_size=64, lr=0.05),
+    recipes=of_transformers(40, 64),
     folders=(embedded(),),
     how_to_get="it is part of scikit-learn: pip install scikit-learn",
     source="Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test part)",

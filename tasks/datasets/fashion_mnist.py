@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.contracts import Augmentation, Images, Recipe, dataset
 from tasks.datasets._idx import read_four
+from tasks.datasets._recipes import of_transformers
 
 
 @dataset(
@@ -22,6 +23,7 @@ from tasks.datasets._idx import read_four
         "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
     recipe=Recipe(epochs=50, batch_size=256, lr=0.1),
+    recipes=of_transformers(50),
     augmentation=Augmentation(flip=True),
     folders=("FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
     how_to_get="apt-get install dataset-fashion-mnist, or the files of zalandoresearch/fashion-mnist",

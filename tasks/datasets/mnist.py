@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.contracts import Augmentation, Images, Recipe, dataset
 from tasks.datasets._idx import read_four
+from tasks.datasets._recipes import of_transformers
 
 
 @dataset(
@@ -22,6 +23,7 @@ from tasks.datasets._idx import read_four
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
     recipe=Recipe(epochs=50, batch_size=256, lr=0.1),
+    recipes=of_transformers(50),
     augmentation=Augmentation(flip=True),
     folders=("MNIST/raw",),
     how_to_get="the four .gz files of https://ossci-datasets.s3.amazonaws.com/mnist/",

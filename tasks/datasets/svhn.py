@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.contracts import DataCorrupt, Images, Recipe, dataset
+from tasks.datasets._recipes import of_transformers
 
 ZERO = 10
 """The label of the digit 0 in the files."""
@@ -28,6 +29,7 @@ ZERO = 10
     # As ISPF (arXiv 2412.13790) trains on CIFAR-10: its script for SVHN is not known. The learning rate falls there to
     # a tenth at epoch 30; recipes here know no steps, hence cosine.
     recipe=Recipe(epochs=50, batch_size=256, lr=0.1, weight_decay=1e-4),
+    recipes=of_transformers(50),
     folders=("SVHN", "."),
     how_to_get="train_32x32.mat and test_32x32.mat of http://ufldl.stanford.edu/housenumbers",
     source="Netzer et al. 2011, Reading Digits in Natural Images with Unsupervised Feature Learning",

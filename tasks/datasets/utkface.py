@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.contracts import DataCorrupt, FilePattern, Images, Recipe, dataset
+from tasks.datasets._pictures import decoded
+from tasks.datasets._recipes import of_transformers
 
 COUNT, TEST = 23_708, 4_741
 SIZE = 224
@@ -28,9 +27,11 @@ YEARS_PER_CLASS, LAST_CLASS = 20, 4
     std=(0.229, 0.224, 0.225),
     files=FilePattern("*.jpg", COUNT, SPLIT),
     recipe=Recipe(epochs=50, batch_size=128, lr=0.1),
+    recipes=of_transformers(50),
     folders=("UTKface_Aligned_cropped/UTKFace",),
-    how_to_get="the folder UTKFace of 'Aligned & Cropped Faces', https://susanqq.github.io/UTKFace/",
-    source="Zhang, Song and Qi 2017, arXiv 1702.08423",
+    how_to_get="the folder UTKFace of 'Aligned & Cropped Faces', https://susanqq.github.io/UTKFace/ "
+    "(for non-commercial research only)",
+    source="Zhang, Song and Qi 2017, arXiv 1702.08423; licence: for non-commercial research only",
 )
 def utkface(files: Mapping[str, bytes]) -> Images:
     """UTKFace, colour faces resized to 224 x 224, 23,708 images in 5 classes of age: 0-19, 20-39, 40-59, 60-79, 80+.
@@ -43,12 +44,7 @@ def utkface(files: Mapping[str, bytes]) -> Images:
     order = np.random.default_rng(123).permutation(len(names))
     chosen = [names[i] for i in (*order[test:], *order[:test])]
     ages = np.array([age(name) for name in chosen])
-    images = np.empty((len(chosen), 3, SIZE, SIZE), dtype=np.uint8)
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes and resizes
-        decoding = pool.map(decode, chosen, (files[name] for name in chosen))
-        for image, pixels in zip(images, decoding, strict=True):
-            image[:] = pixels
-    return Images(images, np.clip(ages // YEARS_PER_CLASS, 0, LAST_CLASS).astype(np.int64))
+    return Images(decoded(files, chosen, SIZE), np.clip(ages // YEARS_PER_CLASS, 0, LAST_CLASS).astype(np.int64))
 
 
 def age(name: str) -> int:
@@ -57,17 +53,3 @@ def age(name: str) -> int:
     if found is None or int(found[1]) > OLDEST:
         raise DataCorrupt(f"{name}: before the first underscore must stand an age from 0 to {OLDEST}")
     return int(found[1])
-
-
-def decode(name: str, content: bytes) -> NDArray[np.uint8]:
-    """Return the pixels [3, 224, 224] of an image file as torchvision's `Resize` makes them, or raise `DataCorrupt`.
-
-    Resized by Pillow itself (bilinear with antialiasing): exactly as published, and only one image is not yet uint8.
-    """
-    from PIL import Image
-
-    try:
-        picture = Image.open(BytesIO(content)).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataCorrupt(f"{name} is not an image that can be read; replace it by the official file") from error
-    return np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)

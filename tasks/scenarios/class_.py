@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.contracts import scenario
 from harness.contracts.scenario import Facts, InvalidScenario, Positions, Training
+from tasks.scenarios._read import is_id
 
 KEPT = 2
 """At least so many classes must be left."""
@@ -25,7 +26,7 @@ class OneClass:
     @classmethod
     def parse(cls, argument: str) -> Self:
         """Read a class id, a whole number from 0."""
-        if not _is_id(argument):
+        if not is_id(argument):
             raise InvalidScenario(f"'class:{argument}': the class must be a whole number from 0, such as class:3")
         return cls(int(argument))
 
@@ -62,7 +63,7 @@ class Classes:
     def parse(cls, argument: str) -> Self:
         """Read class ids, whole numbers from 0 between commas; their order and repeats do not matter."""
         texts = argument.split(",")
-        if not all(map(_is_id, texts)):
+        if not all(map(is_id, texts)):
             raise InvalidScenario(f"'classes:{argument}': the classes must be whole numbers, such as classes:0,2")
         labels = tuple(sorted({int(text) for text in texts}))
         if len(labels) == 1:
@@ -85,10 +86,6 @@ class Classes:
     def forget_classes(self) -> tuple[int, ...]:
         """The classes."""
         return self.labels
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit()
 
 
 def _check(scenario: object, labels: tuple[int, ...], classes: int) -> None:

@@ -35,7 +35,10 @@ COUNTS = {
     "shadow_unlearn": 24,
     "timing": 6,
 }
-NAMES = [name for name in METHODS if not METHODS[name].reference and METHODS[name].supports("random")]
+OF_TRAINING = {"sisa": "sisa_training", "amnesiac_delta": "logged_training"}
+"""Methods and what they need of the training."""
+RANDOM_AND_CLASS = ("random", "class")
+NAMES = [name for name in METHODS if not METHODS[name].reference and all(map(METHODS[name].supports, RANDOM_AND_CLASS))]
 
 
 def test_the_plan_is_the_golden_one(tiny: Path) -> None:
@@ -144,12 +147,45 @@ def test_units_come_after_their_needs_and_stages_one_after_the_other(
     for key, unit in plan.units.items():
         assert key == unit.id
         assert seen.issuperset(unit.needs)
-        gans = 2 if unit.method.name == "multi_gan" and unit.kind == Kind.UNLEARN else 0
-        assert len(unit.needs) == gans + (unit.method.name != "retrain" and not unit.kind.from_scratch)
+        borrowed = {"multi_gan": 2, **dict.fromkeys(OF_TRAINING, 1)} if unit.kind == Kind.UNLEARN else {}
+        starts = unit.method.name != "retrain" and not unit.kind.from_scratch and not _is_of_training(unit)
+        assert len(unit.needs) == borrowed.get(unit.method.name, 0) + starts
         seen.add(key)
     stages = [stage(unit.kind) for unit in plan.units.values()]
     assert stages == sorted(stages)
     assert plan.counts() == Counter(unit.kind.value for unit in plan.units.values())
+
+
+def _is_of_training(unit: Unit) -> bool:
+    return unit.kind == Kind.ARTIFACT and unit.method.name in OF_TRAINING.values()
+
+
+@settings(max_examples=20)
+@given(studies, st.sets(st.sampled_from(sorted(OF_TRAINING)), min_size=1), st.sampled_from(["per_seed", "shared"]))
+def test_what_is_of_the_training_is_one_for_all_scenarios_and_another_for_each_seed(
+    tmp_path_factory: pytest.TempPathFactory, study: Mapping[str, Any], methods: set[str], originals: str
+) -> None:
+    asked = {**study, "methods": sorted({*study["methods"], *methods})}
+    plan = tiny_study.plan_of(tmp_path_factory.getbasetemp(), **asked, originals=originals)
+    made = {unit.id: unit for unit in plan.units.values() if _is_of_training(unit)}
+    assert all(not unit.needs and not unit.scenario.name for unit in made.values())
+    wanted = OF_TRAINING.keys() & set(asked["methods"])
+    keys = {(unit.dataset.label, unit.architecture.name, unit.seed, unit.method.name) for unit in made.values()}
+    assert len(made) == len(keys)
+    assert len(keys) == len(wanted) * len(set(study["seeds"])) * len(study["datasets"]) * len(study["architectures"])
+    for unit in plan.units.values():
+        borrowed = [made[need] for need in unit.needs if need in made]
+        if unit.kind == Kind.UNLEARN and unit.method.name in OF_TRAINING:
+            (one,) = borrowed
+            assert one.method.name == OF_TRAINING[unit.method.name]
+            assert (one.seed, one.dataset, one.architecture, one.recipe) == (
+                unit.seed,
+                unit.dataset,
+                unit.architecture,
+                unit.recipe,
+            )
+        else:
+            assert not borrowed
 
 
 @settings(max_examples=20)
@@ -165,7 +201,9 @@ def test_the_counts_follow_from_the_lists(tmp_path_factory: pytest.TempPathFacto
         # One serves every scenario, and the one of seed 0 judges all artifacts.
         Kind.ORIGINAL: starts + places * (judged and 0 not in study["seeds"]),
         Kind.RETRAIN: cells,
-        Kind.ARTIFACT: places * len(study["scenarios"]) * 2 * judged,
+        # GANs are made for each forget set, what is of the training for each seed.
+        Kind.ARTIFACT: places * len(study["scenarios"]) * 2 * judged
+        + starts * len(OF_TRAINING.keys() & set(study["methods"])),
         Kind.UNLEARN: cells * methods,
         Kind.TIMING: cells * methods,
         Kind.SHADOW: places * shadows,
@@ -353,6 +391,68 @@ def test_each_trial_is_attacked_once_doing_nothing_too_and_no_other_unit_changes
     order = list(plan.units)
     assert all(order.index(need) < order.index(unit.id) for unit in attacks for need in unit.needs)
     assert stage(Kind.ATTACK) == 0
+
+
+LIKENESS = {"measures": ["accuracy", "run_time", "likeness"]}
+
+
+@pytest.mark.parametrize("changes", [{}, SEARCHED, {"originals": "shared"}, {"seeds": 1}], ids=str)
+def test_each_trial_is_compared_with_its_retrain_and_a_retrain_with_that_of_the_next_seed(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    asked = {"scenarios": ["random:0.1", "class:3"], "seeds": [4, 0, 7]} | changes
+    plan = tiny_study.plan_of(tmp_path, **asked, **LIKENESS)
+    units, seeds = plan.units, plan.study.seeds
+    comparisons = [unit for unit in units.values() if unit.kind == Kind.COMPARE]
+    trials = [unit for unit in units.values() if unit.kind in (Kind.UNLEARN, Kind.RETRAIN)]
+    of_methods = [one for one in trials if one.kind == Kind.UNLEARN]
+    assert len(comparisons) == len(of_methods) + (len(seeds) > 1) * 2 * len(seeds)
+    assert len({unit.needs[0] for unit in comparisons}) == len(comparisons)
+    for unit in comparisons:
+        trial, retrain, original = (units[need] for need in unit.needs[:3])
+        assert trial.kind == (Kind.RETRAIN if unit.method.name == "retrain" else Kind.UNLEARN)
+        own = {name: value for name, value in unit.columns().items() if name not in ("unit", "kind")}
+        assert own.items() <= trial.columns().items()
+        step = int(trial.kind == Kind.RETRAIN)
+        assert retrain.seed == seeds[(seeds.index(trial.seed) + step) % len(seeds)]
+        assert (retrain.kind, retrain.cell) == (Kind.RETRAIN, trial.cell)
+        assert original.kind == Kind.ORIGINAL
+        assert original.seed == (seeds[0] if asked.get("originals") else trial.seed)
+        assert {*trial.needs} <= {*unit.needs}  # so that what is gone can be made again
+        assert len({*unit.needs}) == len(unit.needs)
+        assert stage(unit.kind) == 0
+    started = {unit.id for unit in units.values() if unit.started_from}
+    assert started == {need for unit in comparisons for need in unit.needs[:2]}
+    assert {unit.id for unit in trials} == started
+    seen: set[str] = set()
+    for key, unit in units.items():
+        assert seen.issuperset(unit.needs)
+        seen.add(key)
+    without = tiny_study.plan_of(tmp_path, **asked, measures=["accuracy", "run_time"])
+    assert set(without.units) == {key for key, unit in units.items() if unit.kind != Kind.COMPARE}
+
+
+@pytest.mark.parametrize("changes", [{}, SEARCHED, {"originals": "shared"}, {"seeds": 1}], ids=str)
+def test_each_trial_is_probed_once_references_too_and_no_other_unit_changes(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    asked = {"scenarios": ["random:0.1", "class:3"], "seeds": [4, 0]} | changes
+    without = tiny_study.plan_of(tmp_path, **asked, measures=["accuracy", "run_time"])
+    plan = tiny_study.plan_of(tmp_path, **asked, measures=["accuracy", "run_time", "probes"])
+    probes = [unit for unit in plan.units.values() if unit.kind == Kind.PROBE]
+    trials = {key for key, unit in plan.units.items() if unit.kind in (Kind.UNLEARN, Kind.RETRAIN)}
+    assert {unit.needs[0] for unit in probes} == trials
+    assert {unit.id for unit in plan.units.values() if unit.started_from} == trials
+    assert len(probes) == len(trials)
+    for unit in probes:
+        trial = plan.units[unit.needs[0]]
+        assert unit.needs[1:] == trial.needs  # so that what is gone can be made again
+        own = {name: value for name, value in unit.columns().items() if name not in ("unit", "kind")}
+        assert own.items() <= trial.columns().items()
+    assert set(without.units) == {key for key, unit in plan.units.items() if unit.kind != Kind.PROBE}
+    order = list(plan.units)
+    assert all(order.index(need) < order.index(unit.id) for unit in probes for need in unit.needs)
+    assert stage(Kind.PROBE) == 0
 
 
 def subsets(plan: Plan) -> st.SearchStrategy[set[str]]:

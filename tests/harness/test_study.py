@@ -17,6 +17,7 @@ from torch import nn
 from harness import registry
 from harness.contracts import DATASETS, METHODS, RETAIN, Run, View, fixed, method
 from harness.origin import Search
+from harness.planner import make_plan
 from harness.study import Study, load_study
 from harness.yamlfile import InvalidFile
 
@@ -185,7 +186,7 @@ def test_different_values_have_different_names(
         ("[digits]", "[digits@1797]", "2: datasets.0: 'digits@1797': the subset must be a whole number from 100"),
         ("[digits]", "[digits@1e3]", "2: datasets.0: 'digits@1e3': the subset must be a whole number"),
         ("cnn_small", "cnn_smal", "3: architectures.0: no architecture 'cnn_smal'; did you mean 'cnn_small'?"),
-        ("cnn_small", "vit*", "3: architectures.0: no architecture matches 'vit*'; known: allcnn, cnn_small, "),
+        ("cnn_small", "swin*", "3: architectures.0: no architecture matches 'swin*'; known: allcnn, cnn_small, "),
         ("random:0.1", "randon:0.1", "4: scenarios.0: no scenario 'randon'; did you mean 'random'?"),
         ("random:0.1", "random", "4: scenarios.0: scenario 'random' lacks its argument, such as random:0.1"),
         ("random:0.1", "random:0", "4: scenarios.0: 'random:0': the fraction must lie between 0 and 1"),
@@ -330,7 +331,7 @@ def test_a_class_that_one_data_set_lacks_is_refused_even_beside_each_class_in_tu
 
 
 @pytest.mark.usefixtures("declaring")
-def test_a_method_is_refused_where_it_does_not_apply_unless_a_glob_chose_it(tmp_path: Path) -> None:
+def test_a_method_is_refused_where_no_scenario_suits_it_unless_a_glob_chose_it(tmp_path: Path) -> None:
     @method(reads={RETAIN}, scenarios={"class"}, source="a test")
     class ClassesOnly:
         """Forget whole classes."""
@@ -343,6 +344,13 @@ def test_a_method_is_refused_where_it_does_not_apply_unless_a_glob_chose_it(tmp_
     says = "7: methods.1: method 'classes_only' does not support 'random:0.1'; it supports: class"
     for entry in ("classes_only", "classes_only: {rate: 2}"):
         assert says in refused(tmp_path, BASE.replace("[finetune]", f"\n- ct\n- {entry}"))
+        both = BASE.replace("[finetune]", f"\n- ct\n- {entry}").replace('"random:0.1"', '"random:0.1", "class:3"')
+        path = tmp_path / "both.yaml"
+        path.write_text(both)
+        plan = make_plan(load_study(path))
+        assert plan.left_out == ("classes_only does not support random:0.1",)
+        own = [unit for unit in plan.units.values() if unit.method.name == "classes_only"]
+        assert {unit.scenario.name for unit in own} == {"class:3"}
     for glob in ("[classes_*]", "all"):
         path = tmp_path / "s.yaml"
         path.write_text(BASE.replace("[finetune]", glob))

@@ -12,14 +12,26 @@ from polars.testing import assert_frame_equal
 
 import harness
 from harness.frames import of_units, trials
-from harness.metrics import TRIAL, TRIAL_METRICS, TRIO_METRICS, derive
+from harness.metrics import (
+    EFFICACY_RATIO,
+    LIKENESS_METRICS,
+    PROBE_METRICS,
+    SEQUENCE_METRICS,
+    TAMPERED_METRICS,
+    TRIAL,
+    TRIAL_METRICS,
+    TRIO_METRICS,
+    derive,
+)
 from harness.planner import make_plan
 from harness.store import KEYS, SCHEMAS, Store, UnknownPlan, UnknownTable
 from harness.study import load_study
 from harness.tables import TRIALS, columns, tables
 
-NOT_ASKED_FOR = {"relearn_steps", "anamnesis", *TRIO_METRICS} | {
-    name for name in TRIAL_METRICS if name.endswith(("_test_retain", "_test_forget"))
+NOT_ASKED_FOR = {
+    *("relearn_steps", "anamnesis", *TRIO_METRICS, *LIKENESS_METRICS, *TAMPERED_METRICS, *SEQUENCE_METRICS),
+    *(*PROBE_METRICS, EFFICACY_RATIO),
+    *(name for name in TRIAL_METRICS if name.endswith(("_test_retain", "_test_forget"))),
 }
 """What the tiny study measures nowhere."""
 
@@ -99,8 +111,9 @@ def test_a_trial_of_a_search_is_measured_against_the_same_retrain(own: Path) -> 
 
     found = harness.results(str(own)).filter(method="ct", seed=0)
     assert found["kind"].to_list() == ["search", "unlearn"]
-    # A copy of the units and metrics alone: it has neither times nor curves.
-    untimed = [name for name in TRIAL_METRICS if name not in tiny_study.TIMED and not name.startswith("distill")]
+    # A copy of the units and metrics alone: it has neither times nor curves, nor an original beside it.
+    absent = {*tiny_study.TIMED, "gum", "aus"}
+    untimed = [name for name in TRIAL_METRICS if name not in absent and not name.startswith("distill")]
     searched, unlearned = found.select(untimed).rows()
     assert searched == unlearned
     assert found.filter(kind="search").select(tiny_study.TIMED).row(0) == (None, None, None)

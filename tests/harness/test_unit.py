@@ -75,6 +75,7 @@ CHANGES: list[dict[str, Any]] = [
     {"dataset": replace(TRIAL.dataset, version=2)},
     {"dataset": replace(TRIAL.dataset, digest="0" * 16)},
     {"dataset": replace(TRIAL.dataset, count=0)},
+    {"dataset": replace(TRIAL.dataset, tampering="poison:100")},
     {"scenario": Named("random:0.2", 1)},
     {"scenario": Named("random:0.1", 2)},
     {"architecture": Named("resnet18", 1)},
@@ -88,12 +89,14 @@ CHANGES: list[dict[str, Any]] = [
     {"recipe": replace(TRIAL.recipe, weight_decay=0.0)},
     {"recipe": replace(TRIAL.recipe, schedule="constant")},
     {"recipe": replace(TRIAL.recipe, precision="bf16")},
+    {"recipe": replace(TRIAL.recipe, optimizer="adamw")},
     {"seed": 4},
     {"config": "search:1"},
     {"values": {"lr": 0.01, "epochs": 5}},
     {"values": {"lr": 0.01}},
     {"needs": ()},
     {"needs": (ORIGINAL.id, ORIGINAL.id)},
+    {"evidence": (ORIGINAL.id,)},
     {"farm": FarmRef(())},
     {"farm": FarmRef((PoolSpec("canary", 120),))},
     {"farm": FarmRef((PoolSpec("canary", 120, "random"),))},
@@ -183,7 +186,7 @@ def test_the_digest_tells_farms_apart_and_is_the_golden_one() -> None:
         ("none", set()),
         ("original", {Kind.ORIGINAL, Kind.ARTIFACT}),
         ("all", {Kind.ORIGINAL, Kind.ARTIFACT, Kind.RETRAIN, Kind.UNLEARN}),
-        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH, Kind.RELEARN, Kind.ATTACK}),
+        ("farm", set(Kind) - {Kind.TIMING, Kind.SEARCH, Kind.RELEARN, Kind.ATTACK, Kind.COMPARE, Kind.PROBE}),
     ],
 )
 def test_whose_weights_stay(keep: KeepModels, kept: set[Kind]) -> None:
@@ -210,6 +213,16 @@ def test_the_version_of_the_attackers_is_part_of_the_ids_of_attacks_alone() -> N
     assert {unit.identity().get("attack_version") for unit in (*UNITS, replace(TRIAL, kind=Kind.RELEARN))} == {None}
 
 
+def test_the_version_of_the_comparison_is_part_of_the_ids_of_comparisons_alone() -> None:
+    assert replace(TRIAL, kind=Kind.COMPARE).identity()["compare_version"] == 1
+    assert {unit.identity().get("compare_version") for unit in (*UNITS, replace(TRIAL, kind=Kind.ATTACK))} == {None}
+
+
+def test_the_version_of_the_probes_is_part_of_the_ids_of_probes_alone() -> None:
+    assert replace(TRIAL, kind=Kind.PROBE).identity()["probe_version"] == 1
+    assert {unit.identity().get("probe_version") for unit in (*UNITS, replace(TRIAL, kind=Kind.COMPARE))} == {None}
+
+
 def test_a_document_from_before_there_was_relearning_gives_the_same_unit() -> None:
     document = TRIAL.to_json()
     del document["started_from"]
@@ -230,6 +243,12 @@ def test_ids_do_not_depend_on_the_process() -> None:
         env={**os.environ, "PYTHONHASHSEED": "1"},
     )
     assert done.stdout.split() == GOLDEN
+
+
+def test_a_data_set_that_was_tampered_with_says_so() -> None:
+    tampered = replace(TRIAL.dataset, tampering="poison:100")
+    assert (TRIAL.dataset.label, tampered.label) == ("fashion_mnist@10000", "fashion_mnist@10000+poison:100")
+    assert replace(ORIGINAL.dataset, tampering="swap:10:0,1").label == "digits+swap:10:0,1"
 
 
 def test_the_columns_name_the_unit_for_a_reader() -> None:

@@ -16,7 +16,7 @@ from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.study import load_study
 from harness.unit import Kind
-from harness.verdict import chosen_on_test, diverges_in_the_audit, passes_but_fails, sees_validation
+from harness.verdict import chosen_on_test, did_nothing, diverges_in_the_audit, passes_but_fails, sees_validation
 
 FORGET, VAL = 122, 216
 MARGIN = 1.96 * (1 / (8 * FORGET)) ** 0.5  # 0.0627: two binomial standard errors of 2 x 122 guesses
@@ -154,6 +154,20 @@ def test_the_attacks_of_other_studies_say_nothing(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "runs"), write=True)
     store.replace("attacks", table([attack("ct", 1e-9, study="another")]), {"study": "another"})
     assert passes_but_fails(plan, store) == []
+
+
+def test_methods_that_did_nothing_are_named(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    store = Store.open(str(tmp_path / "runs"), write=True)
+    for unit in plan.units.values():
+        if unit.kind == Kind.UNLEARN and unit.scenario.name == R:
+            share = 0.0 if unit.method.name in ("ct", "original") and unit.seed == 1 else 0.5
+            same = unit.columns() | {"attempt": 1}
+            metric = same | {"part": "all", "metric": "changed_weights", "value": share}
+            store.commit(
+                unit.id, {"units": [same | {"status": "done", "started": datetime.now(UTC)}], "metrics": [metric]}
+            )
+    assert did_nothing(plan, store) == ["ct"]
 
 
 def test_methods_that_declare_the_validation_part_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -64,6 +65,21 @@ class NotFinite(Plain):
 class Idle(Plain):
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         run.check()
+        return model
+
+
+class SaysItIsIdle(Idle):
+    def leave(self, model: nn.Module) -> nn.Module:
+        warnings.warn("mine: the model is the original: nothing to do", stacklevel=2)
+        return model
+
+    def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
+        return self.leave(super().unlearn(model, data, run))
+
+
+class SaysSoWrongly(Plain):
+    def leave(self, model: nn.Module) -> nn.Module:
+        warnings.warn("mine: the model is the original: nothing to do", stacklevel=2)
         return model
 
 
@@ -159,6 +175,7 @@ def test_a_method_that_keeps_its_promises_is_told_so(declare: Callable[..., None
         (Frozen, CASES[0], "it leaves parameters frozen; set requires_grad again"),
         (NotFinite, CASES[0], "its model has weights that are not finite"),
         (Idle, CASES[0], "its model is the original"),
+        (SaysSoWrongly, CASES[0], "it warns that its model is the original, but it is not"),
         (Unstoppable, CASES[3], "it never asks whether to stop; call run.check() in loops that take no step"),
         (SwallowsStopped, CASES[3], "it went on after it was told to stop; let Stopped pass"),
         (Remembers, CASES[2], "a second run gives other weights when only what it may not see has changed"),
@@ -170,6 +187,16 @@ def test_a_method_that_keeps_its_promises_is_told_so(declare: Callable[..., None
 def test_a_broken_promise_is_named(declare: Callable[..., None], cls: type, promise: str, problem: str) -> None:
     declare(cls)
     assert broken()[promise] == problem
+
+
+def test_a_method_with_nothing_to_do_may_say_so_but_one_without_any_effect_is_found_out(
+    declare: Callable[..., None],
+) -> None:
+    declare(SaysItIsIdle)
+    assert broken() == {
+        "hyperparameter lr has an effect": "hyperparameter lr changes nothing",
+        "hyperparameter epochs has an effect": "hyperparameter epochs changes nothing",
+    }
 
 
 def test_a_crash_is_one_line_with_its_place_and_said_once_for_each_case(declare: Callable[..., None]) -> None:

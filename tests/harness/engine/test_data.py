@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.check import problem as tiny
 from harness.contracts import Augmentation, Images
 from harness.engine.data import DeviceData, PartSamples, batch_bounds, crop, ragged_bounds
+from harness.engine.images import rotate
 from harness.engine.seeding import generator
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(0, 4))
@@ -138,6 +139,27 @@ def test_augmentation_follows_the_rules_of_the_data_set(rules: Augmentation) -> 
         assert sum(changed) > 25  # one window in 25 is the image itself
 
 
+def test_rotations_are_drawn_after_the_rest_inside_of_their_range_and_only_where_they_are_asked_for() -> None:
+    """Without them every draw and every image is what it was before there were rotations."""
+    rules = Augmentation(crop_padding=1, flip=True, rotation=15)
+    plain, turned = samples(), samples(source=replace(tiny.data(), augmentation=rules))
+    fair = samples()
+    order = torch.randperm(37, generator=fair.generator)
+    flips = torch.randint(2, (37,), generator=fair.generator).bool()
+    offsets = torch.randint(3, (37, 2), generator=fair.generator)
+    angles = 15 * (2 * torch.rand(37, generator=fair.generator) - 1)
+    index = fair.index[order]
+    (without,), (with_turns,) = plain.batches(37, augment=True), turned.batches(37, augment=True)
+    assert torch.equal(without.images, tiny.data().batch(index, flips, offsets))
+    assert torch.equal(with_turns.images, tiny.data().batch(index, flips, offsets, angles))
+    assert torch.equal(turned.generator.get_state(), fair.generator.get_state())
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny.SPEC.mean, tiny.SPEC.std))
+    expected = (rotate((without.images * std + mean) * 255, angles) / 255 - mean) / std
+    torch.testing.assert_close(with_turns.images, expected, rtol=0, atol=1e-4)
+    assert -15 < angles.min() < -10
+    assert 10 < angles.max() < 15
+
+
 def test_every_window_is_drawn_about_equally_often() -> None:
     source = replace(tiny.data(), augmentation=Augmentation(crop_padding=1))
     part = PartSamples(source, torch.zeros(9000, dtype=torch.int64), generator("windows", 0))
@@ -165,3 +187,13 @@ def test_samples_that_are_not_even_come_in_ragged_batches_of_the_same_images() -
     ]
     assert torch.equal(*orders)
     assert [len(b.images) for b in ragged.take(torch.arange(5)).join(ragged).batches(40)] == [40, 2]
+
+
+def test_an_image_has_one_id_in_every_part() -> None:
+    index = torch.tensor([9, 4, 7, 30])
+    samples = PartSamples(tiny.data(), index, torch.Generator())
+    assert samples.ids.tolist() == [9, 4, 7, 30]
+    assert samples.take(torch.tensor([2, 0])).ids.tolist() == [7, 9]
+    assert samples.take(torch.tensor([1])).join(samples).ids.tolist() == [4, 9, 4, 7, 30]
+    for batch in samples.batches(2):
+        assert tiny.positions_of(batch.images, tiny.data()) == samples.ids[batch.positions].tolist()

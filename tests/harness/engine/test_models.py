@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.check import problem as tiny
-from harness.engine.models import count_parameters, digest, finite
+from harness.engine.models import changed_share, count_parameters, digest, finite
 
 STATE = {
     "a": torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
@@ -72,3 +72,17 @@ def test_a_bad_weight_or_statistic_is_found(name: str, value: float) -> None:
     norm = next(layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d))
     norm.state_dict()[name][-1] = value
     assert not finite(model)
+
+
+def test_the_share_of_changed_weights_counts_parameters_alone_bit_for_bit() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert changed_share(model, before) == 0
+    model(torch.ones(4, 3))  # moves the statistics
+    assert changed_share(model, before) == 0
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1e-7
+        model[1].bias[1] = 1
+    assert changed_share(model, before) == 2 / (6 + 2 + 2 + 2)
+    assert changed_share(nn.Linear(3, 2), before) is None
+    assert changed_share(nn.Sequential(nn.Linear(3, 5)), before) is None

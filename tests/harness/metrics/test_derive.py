@@ -11,7 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from harness.metrics import AUDIT_METRICS, CHALLENGE_METRICS, DEFINITIONS, GAP_IN_SD, TRIAL, RepeatedRows, derive
+from harness.metrics import (
+    AUDIT_METRICS,
+    CHALLENGE_METRICS,
+    COST_METRICS,
+    DEFINITIONS,
+    EFFICACY_RATIO,
+    F1_METRICS,
+    GAP_IN_SD,
+    IMAGES_RATIO,
+    IN_SD,
+    LIKENESS_METRICS,
+    OVER_REQUESTS,
+    PROBE_METRICS,
+    SEQUENCE_METRICS,
+    TAMPERED_METRICS,
+    TRIAL,
+    RepeatedRows,
+    derive,
+)
 
 # ResNet-18 on CIFAR-10, means over 10 seeds: retain, forget and test accuracy, and the mean of the retention
 # deviations of the seeds, which that of the means comes near (replication:
@@ -145,8 +163,11 @@ OF_CLASSES = ("_test_retain", "_test_forget")
 
 
 def test_every_metric_is_defined_and_every_defined_one_occurs(mixed: Any) -> None:
-    elsewhere = {"accuracy_train", "loss_train", "overall", GAP_IN_SD, *AUDIT_METRICS, *CHALLENGE_METRICS}
+    elsewhere = {"accuracy_train", "loss_train", "changed_weights", "overall", GAP_IN_SD, IN_SD}
+    elsewhere |= {*AUDIT_METRICS, *CHALLENGE_METRICS}
     elsewhere |= {metric for metric in DEFINITIONS if metric.startswith("mia_") or metric.endswith(OF_CLASSES)}
+    elsewhere |= {"entanglement", *LIKENESS_METRICS, *TAMPERED_METRICS, *SEQUENCE_METRICS, *OVER_REQUESTS}
+    elsewhere |= {*PROBE_METRICS, EFFICACY_RATIO, *COST_METRICS, IMAGES_RATIO, *F1_METRICS}
     assert set(derive(*mixed.frames())["metric"]) == set(DEFINITIONS) - elsewhere
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from harness.metrics import GAP_IN_SD, definition, derive, gap_in_retrain_sd
+from harness.metrics import GAP_IN_SD, IN_SD, definition, derive, gap_in_retrain_sd, in_retrain_sd
 
 
 def gap(tables: Any, method: str = "ct", **key: Any) -> tuple[float | None, str | None]:
@@ -75,3 +75,23 @@ def test_it_is_defined_and_no_metric_of_a_trial(study: Any) -> None:
     assert GAP_IN_SD not in rows["metric"]
     assert gap_in_retrain_sd(rows.clear()).is_empty()
     assert gap_in_retrain_sd(rows.filter(pl.col("seed") > 5)).is_empty()
+
+
+def test_every_metric_has_its_distance_with_a_sign(study: Any) -> None:
+    for seed, step in enumerate((-1, 1)):
+        study.trial("ct", accuracy(0.88 + 0.3 * step / 10, 0.80 + 0.2 * step, 0.75), seed=seed)
+    rows = in_retrain_sd(derive(*study.frames()))
+    found = {row["metric"]: row for row in rows.filter(method="ct").iter_rows(named=True)}
+    wanted = {"accuracy_retain": -2, "accuracy_forget": 0, "accuracy_test": 1}
+    for metric, value in wanted.items():
+        assert found[metric]["value"] == pytest.approx(value, abs=1e-9)
+        assert found[metric]["low"] < value < found[metric]["high"]
+    assert found["retain_retention"]["flag"] == "retrain's retain_retention has no spread"
+    assert set(found) == set(derive(*study.frames())["metric"])
+
+
+def test_retrain_is_the_origin_without_limits(study: Any) -> None:
+    rows = in_retrain_sd(derive(*study.frames())).filter(pl.col("method") == "retrain", pl.col("value").is_not_null())
+    assert rows["value"].abs().max() == pytest.approx(0, abs=1e-9)
+    assert rows["low"].null_count() == rows["high"].null_count() == rows.height > 0
+    assert definition(IN_SD).reference_value == 0

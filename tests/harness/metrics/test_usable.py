@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.metrics import UnknownClassCount, derive, usable
+from harness.metrics import UnknownClassCount, derive, idle, usable
 
 CLASSES = {"digits": 10}
 
@@ -68,3 +68,15 @@ def test_a_data_set_without_a_number_of_classes_is_refused(tables: Any) -> None:
     tables.trial("ct", dataset="digits@500")
     with pytest.raises(UnknownClassCount, match=r"'digits@500'.*did you mean 'digits'"):
         usable(derive(*tables.frames()), CLASSES)
+
+
+def test_whoever_left_an_original_as_it_was_is_named_but_for_the_one_that_is_meant_to(tables: Any) -> None:
+    for method, seed, share in (
+        ("ct", 0, 0.5),
+        ("ct", 1, 0.0),
+        ("msg", 0, 1e-6),
+        ("original", 0, 0.0),
+        ("kde", 0, None),
+    ):
+        tables.add("unlearn", method, {("accuracy", "test"): 0.9, ("changed_weights", "all"): share}, seed=seed)
+    assert idle(derive(*tables.frames())) == {("ct", "default")}

@@ -17,7 +17,7 @@ import pytest
 from scipy.special import ndtr
 
 from harness.attacks import auc_standard_error, expected_auc
-from harness.metrics import derive, frame
+from harness.metrics import derive, frame, in_retrain_sd
 from harness.metrics.drawn import EFFECTS, GROWTH, WORLDS
 from harness.ranking import cell_table, friedman_tests, rank
 from harness.report import ReportData
@@ -164,6 +164,7 @@ def to_data(results: Results, cells: Sequence[tuple[str, str, str]], seeds: int,
         definitions=frame(),
         units=units,
         cells=cell_table(trials),
+        spread=in_retrain_sd(trials),
         friedman=tuple(friedman_tests(trials, ("retention_deviation", "indiscernibility_val"))),
     )
 

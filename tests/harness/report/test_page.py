@@ -401,9 +401,9 @@ def test_a_page_is_written_whole_or_not_at_all(
 
 
 @pytest.mark.slow
-def test_twenty_methods_in_ten_cells_with_the_numbers_behind_every_figure_stay_below_two_megabytes_and_a_fifth(
+def test_twenty_methods_in_ten_cells_with_the_numbers_behind_every_figure_stay_below_two_megabytes_and_a_half(
     make: Callable[..., ReportData],
 ) -> None:
     cells = [(dataset, f"class:{place}", "cnn_small") for dataset in ("digits", "fashion") for place in range(5)]
     text = render(make(methods=[f"method_{place:02d}" for place in range(20)], cells=cells))
-    assert len(text.encode()) < 2_200_000
+    assert len(text.encode()) < 2_500_000

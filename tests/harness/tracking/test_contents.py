@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from harness.metrics import AUDIT_METRICS, CLASS_PARTS, PARTS, derive, frame, usable
+from harness.metrics import AUDIT_METRICS, CLASS_PARTS, FORGOTTEN_BEFORE, PARTS, derive, frame, usable
 from harness.planner import make_plan
 from harness.ranking import rank
 from harness.study import load_study
@@ -166,11 +166,12 @@ def test_every_defined_metric_of_trials_has_a_group_and_a_name_of_its_own() -> N
     names = [metric_name(metric) for metric in defined]
     assert len(set(names)) == len(names)
     assert not [name for name in names if name.startswith("other/")]
-    assert {name.partition("/")[0] for name in names} == {*PARTS, *CLASS_PARTS, "train"} | GROUPS
+    assert {name.partition("/")[0] for name in names} == {*PARTS, *CLASS_PARTS, FORGOTTEN_BEFORE, "train"} | GROUPS
     assert set(NAMES) >= {one for one, name in zip(defined, names, strict=True) if name.partition("/")[0] in GROUPS}
 
 
-GROUPS = {"gap", "mia", "challenge", "relearn", "distill", "cost", "rank"}
+GROUPS = {"gap", "mia", "challenge", "relearn", "likeness", "probe", "composite", "manipulated", "distill"}
+GROUPS |= {"cost", "rank"}
 COLUMNS = ("metric", "pool", "null", "level")
 
 

@@ -59,6 +59,18 @@ def test_a_subset_holds_the_same_share_of_development_and_of_test_images(lab: La
     assert (parts["test"] >= development).all()
 
 
+def test_fine_labels_stay_with_their_images_in_a_subset_too_and_are_absent_without_subclasses(lab: Lab) -> None:
+    assert lab.bench.dataset(DATASET).fine is None
+    fine = np.arange(tiny.COUNT)
+    for count in (0, 40):
+        lab = Lab(store=None, images=replace(tiny.images(), fine=fine))  # type: ignore[arg-type]
+        chosen, _ = subset(tiny.images().labels, tiny.DEVELOPMENT, count) if count else (fine, 0)
+        loaded = lab.bench.dataset(replace(DATASET, count=count))
+        assert loaded.fine is not None
+        assert loaded.fine.tolist() == chosen.tolist()
+        np.testing.assert_array_equal(loaded.labels, tiny.images().labels[chosen])
+
+
 def test_parts_are_divided_once_and_cover_the_data_set(lab: Lab) -> None:
     for scenario in ("random:0.1", "class:3"):
         parts = lab.bench.parts(DATASET, scenario)

@@ -88,7 +88,14 @@ def test_doing_nothing_gives_the_numbers_of_the_original_bit_for_bit(lab: Lab) -
         for metric in ("accuracy", "loss"):
             assert after[part, metric] == before[part, metric]
     assert lab.row(nothing)["model"] == lab.row(ORIGINAL)["model"]
+    assert after["all", "changed_weights"] == 0
     assert lab.row(nothing)["steps"] == 0
+
+
+def test_how_much_a_method_changed_is_counted_and_a_retrain_has_no_such_number(lab: Lab) -> None:
+    lab.perform(ORIGINAL, RETRAIN, FINETUNE)
+    assert 0.9 < lab.metrics(FINETUNE)["all", "changed_weights"] <= 1
+    assert ("all", "changed_weights") not in lab.metrics(RETRAIN)
 
 
 def test_a_method_starts_from_exactly_the_originals_weights_and_sees_exactly_its_parts(

@@ -142,6 +142,29 @@ def test_a_label_outside_of_the_classes_is_refused(tmp_path: Path, outside: int)
     assert str(caught.value) == f"data set 'three': label {outside} is not one of 0..2"
 
 
+FINE = {
+    "fewer": (np.array([3, 0]), "the reader gave 2 fine labels of 3 images, declared are 4 subclasses"),
+    "none": (None, "the reader gave 0 fine labels of 3 images, declared are 4 subclasses"),
+    "outside": (np.array([3, 4, 1]), "fine label 4 is not one of 0..3"),
+    "torn": (np.array([3, 1, 1]), "subclass 1 lies in more than one class"),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_fine_labels_must_be_those_of_subclasses_that_lie_inside_one_class(tmp_path: Path, case: str) -> None:
+    put(tmp_path / "three")
+    fine, message = FINE[case]
+    spec = replace(SPEC, subclasses=4, read=lambda files: replace(read_in_order(files), fine=fine))
+    with pytest.raises(DataCorrupt) as caught:
+        official.read(spec, str(tmp_path))
+    assert str(caught.value) == f"data set 'three': {message}"
+    right = np.array([3, 0, 1])
+    spec = replace(spec, read=lambda files: replace(read_in_order(files), fine=right))
+    assert official.read(spec, str(tmp_path)).fine is right
+    with pytest.raises(DataCorrupt, match="gave 3 fine labels of 3 images, declared are 0 subclasses"):
+        official.read(replace(spec, subclasses=0), str(tmp_path))
+
+
 def test_files_of_a_pattern_are_counted_and_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     spec = replace(SPEC, files=FilePattern("*.bin", 2, "none"), read=read_by_name)
     put(tmp_path / "three", {"images.bin": CONTENTS["images.bin"]})

@@ -16,7 +16,7 @@ from torch import nn
 from harness import registry
 from harness.check import problem as tiny
 from harness.contracts import DATASETS, RETAIN, Images, Part, Run, View
-from harness.metrics import TRIO_METRICS
+from harness.metrics import DRAWN_PARTS, LIKENESS_METRICS, LIKENESS_PARTS, PROBE_METRICS, TRIO_METRICS
 from harness.origin import Suggested
 from harness.store import SCHEMAS, Store
 from harness.unit import Kind
@@ -35,6 +35,8 @@ UNITS = {
     Kind.UNLEARN: unit(Kind.UNLEARN, "finetune"),
     Kind.RELEARN: unit(Kind.RELEARN, "finetune"),
     Kind.ATTACK: unit(Kind.ATTACK, "finetune"),
+    Kind.COMPARE: unit(Kind.COMPARE, "finetune"),
+    Kind.PROBE: unit(Kind.PROBE, "finetune"),
     Kind.SHADOW: SHADOW,
     Kind.SHADOW_RETRAIN: unit(Kind.SHADOW_RETRAIN, "retrain", pool="canary"),
     Kind.SHADOW_UNLEARN: unit(Kind.SHADOW_UNLEARN, "finetune", pool="canary"),
@@ -42,20 +44,33 @@ UNITS = {
 }
 """One unit of each kind, each after what it needs."""
 
+
+def stored(metric: str) -> tuple[str, str]:
+    """Return part and metric of a number that is stored of a comparison."""
+    name, _, part = metric.rpartition("_")
+    return (part, name) if part in LIKENESS_PARTS else ("all", metric)
+
+
 BOTH = ("accuracy", "loss")
 OF_TRIALS = {(part, metric) for part in ("retain", "forget", "val", "test") for metric in BOTH} | {
     (part, "population_mia") for part in ("val", "test")
 }
 OF_SHADOWS = {("test", metric) for metric in BOTH}
 SVC_MIA = {("forget", "mia_confidence"), ("forget", "mia_entropy")}
+F1 = {("test", "f1"), ("test", "f1_over_chance")}
+COSTS = {(part, "images_seen") for part in DRAWN_PARTS} | {("all", "optimiser_steps"), ("all", "artifact_bytes")}
+UNKNOWN = {Kind.PROBE: {("all", f"relearn_accuracy_{shots}") for shots in (10, 50, 100)}}
+"""What 12 forget images are too few for."""
 METRICS = {
     Kind.ORIGINAL: {(part, metric) for part in ("train", "val", "test") for metric in BOTH},
-    Kind.RETRAIN: OF_TRIALS | SVC_MIA,
-    Kind.ARTIFACT: set(),
+    Kind.RETRAIN: OF_TRIALS | SVC_MIA | F1 | COSTS,
+    Kind.ARTIFACT: COSTS,
     Kind.SEARCH: {(part, metric) for part, metric in OF_TRIALS if part != "test"},
-    Kind.UNLEARN: OF_TRIALS | SVC_MIA,
+    Kind.UNLEARN: OF_TRIALS | SVC_MIA | F1 | COSTS | {("all", "changed_weights")},
     Kind.RELEARN: {("all", f"relearn_{name}") for name in ("steps", "target", "steps_most")},
     Kind.ATTACK: {("test", metric.removesuffix("_test")) for metric in TRIO_METRICS},
+    Kind.COMPARE: {stored(metric) for metric in LIKENESS_METRICS},
+    Kind.PROBE: {("all", metric) for metric in PROBE_METRICS},
     Kind.TIMING: {("all", "seconds")},
     Kind.SHADOW: OF_SHADOWS,
     Kind.SHADOW_RETRAIN: OF_SHADOWS,
@@ -99,7 +114,7 @@ def test_every_kind_leaves_the_metrics_and_signals_that_others_count_on(full: La
     done = UNITS[kind]
     metrics = full.metrics(done)
     assert set(metrics) == METRICS[kind]
-    assert all(value is not None for value in metrics.values())
+    assert {name for name, value in metrics.items() if value is None} == UNKNOWN.get(kind, set())
     signals = full.signals(done)
     assert set(signals) == POOLS.get(kind, set())
     for row in full.rows("signals", done):
@@ -115,10 +130,12 @@ def test_the_row_of_a_unit_says_what_it_cost_and_where(full: Lab, kind: Kind) ->
     row = full.row(UNITS[kind])
     assert row["status"] == "done"
     assert 0 < row["work_seconds"] <= row["seconds"]
-    if kind == Kind.ATTACK:
+    if kind in (Kind.ATTACK, Kind.COMPARE):
         assert row["steps"] == 0  # nothing is trained but the attackers
     elif kind == Kind.ARTIFACT:
         assert row["steps"] == UNITS[kind].values["steps"]
+    elif kind == Kind.PROBE:
+        assert row["steps"] == 2 * 10 + 2 * 500  # images are shown twice, and two heads trained
     elif kind == Kind.RELEARN:
         assert row["steps"] == full.metrics(UNITS[kind])["all", "relearn_steps"]
     else:
@@ -179,7 +196,8 @@ def test_a_diverged_model_is_a_result(lab: Lab, declare: Declare, kind: Kind, va
     assert trial.id in lab.store.committed()
     metrics = lab.metrics(trial)
     assert set(metrics) == METRICS[kind]
-    assert {value for (_, name), value in metrics.items() if name != "accuracy"} == {None}
+    known = {"accuracy"} | {name for _, name in COSTS}
+    assert {value for (_, name), value in metrics.items() if name not in known} == {None}
     assert all(len(phi) == len(member) > 0 for phi, member in lab.signals(trial).values())
     assert not any(torch.isfinite(torch.tensor(phi)).all() for phi, _ in lab.signals(trial).values())
 

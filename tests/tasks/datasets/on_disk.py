@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,17 @@ def idx_files(train: tuple[Bytes, Bytes], test: tuple[Bytes, Bytes]) -> dict[str
     return files
 
 
-def cifar(rows: Bytes, labels: Sequence[int], key: bytes = b"labels") -> bytes:
+def cifar(
+    rows: Bytes, labels: Sequence[int], key: bytes = b"labels", further: Mapping[bytes, Sequence[int]] | None = None
+) -> bytes:
     """A batch as Python 2 and the numpy of its time pickled it (protocol 2): {"data": rows [n, 3072], key: labels}.
 
-    Written opcode by opcode, for Python 3 pickles bytes and arrays in another way.
+    CIFAR-100 has labels of two kinds: `further` holds the others. Written opcode by opcode, for Python 3 pickles
+    bytes and arrays in another way.
     """
-    pickled_labels = b"](" + b"".join(map(_number, labels)) + b"e"
-    return b"\x80\x02}(" + _text(b"data") + _array(rows) + _text(key) + pickled_labels + b"u."
+    lists = {key: labels, **(further or {})}
+    pickled = (_text(name) + b"](" + b"".join(map(_number, numbers)) + b"e" for name, numbers in lists.items())
+    return b"\x80\x02}(" + _text(b"data") + _array(rows) + b"".join(pickled) + b"u."
 
 
 def jpeg(pixels: Bytes) -> bytes:
@@ -42,6 +47,38 @@ def jpeg(pixels: Bytes) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=95)
     return stream.getvalue()
+
+
+def colour(red: int, green: int, blue: int, side: int = 16) -> bytes:
+    """A JPEG file of one colour all over."""
+    return jpeg(np.full((side, side, 3), (red, green, blue), dtype=np.uint8))
+
+
+def marked(level: int, key: int) -> bytes:
+    """A JPEG file of 16 x 16 pixels: the left half flat and as bright as `level`, the right half noise by `key`."""
+    pixels = np.random.default_rng(key).integers(0, 256, (16, 16)).astype(np.uint8)
+    pixels[:, :8] = level
+    return jpeg(pixels)
+
+
+def tiny_imagenet(train: Mapping[str, Sequence[bytes]], val: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+    """All files of the official folder, in the order of its archive: `train` by class, `val` of (class, image)."""
+    boxes = "\t0\t0\t63\t63"
+    files = {"wnids.txt": "\n".join(train).encode(), "words.txt": b"n00001740\tentity"}
+    for folder, images in train.items():
+        files |= {f"train/{folder}/images/{folder}_{i}.JPEG": image for i, image in enumerate(images)}
+        files[f"train/{folder}/{folder}_boxes.txt"] = f"{folder}_0.JPEG{boxes}\n".encode()
+    files |= {f"val/images/val_{i}.JPEG": image for i, (_, image) in enumerate(val)}
+    files["val/val_annotations.txt"] = "".join(f"val_{i}.JPEG\t{c}{boxes}\n" for i, (c, _) in enumerate(val)).encode()
+    return files | {"test/images/test_0.JPEG": jpeg(np.zeros((64, 64, 3), dtype=np.uint8))}
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files, whose names may have folders in them, and return the folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def _number(value: int) -> bytes:

@@ -26,6 +26,8 @@ def test_facts_fit_together(name: str) -> None:
     assert spec.classes >= 2
     assert spec.development > spec.test > 10 * spec.classes
     assert 0 <= spec.augmentation.crop_padding <= height // 4
+    assert 0 <= spec.augmentation.rotation < 180
+    assert spec.subclasses == 0 or spec.subclasses > spec.classes
 
 
 @every_dataset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import registry
-from harness.contracts import SCENARIOS
-from harness.contracts.scenario import Facts, InvalidScenario, Scenario, Training
+from harness.contracts import SCENARIOS, TrainingArtifact
+from harness.contracts.scenario import (
+    Facts,
+    InvalidScenario,
+    Scenario,
+    Training,
+    alike,
+    asked_for,
+    forgotten_before,
+)
 from tasks.scenarios.random import Random
 
 registry.load()
 EXAMPLES = [SCENARIOS[name].example for name in SCENARIOS]
-LABELS = np.random.default_rng(0).integers(0, 10, 400)
-TRAINING = Training(LABELS)
+CLASSES, COUNT = 20, 1000
+DIVIDING = [one for text in EXAMPLES for one in registry.expand_scenario(text, CLASSES)]
+"""What the examples stand for on a data set of 20 classes."""
+FACTS = Facts(CLASSES, COUNT, subclasses=5 * CLASSES, size=8)
+FINE = np.random.default_rng(0).integers(0, 5 * CLASSES, COUNT)
+LABELS = FINE // 5
+TAMPERED = np.random.default_rng(1).permutation(COUNT) < 100
+
+
+def says(one: TrainingArtifact | None) -> Any:
+    """Answer at random for any model, always in the same way."""
+    rng = np.random.default_rng(len(str(one)))
+    return SimpleNamespace(correct=rng.random(COUNT) < 0.5, losses=rng.random(COUNT), features=rng.random((COUNT, 3)))
+
+
+TRAINING = Training(LABELS, FINE, TAMPERED, says)
 
 
 def round_trip(scenario: Scenario) -> Scenario:
@@ -30,29 +54,41 @@ def test_the_example_is_read_and_written_back(text: str) -> None:
     scenario = registry.parse_scenario(text)
     assert str(scenario) == text
     assert round_trip(scenario) == scenario
-    scenario.check(Facts(10, 1000))
+    scenario.check(FACTS)
 
 
-@pytest.mark.parametrize("text", EXAMPLES)
+@pytest.mark.parametrize("text", DIVIDING)
 def test_retain_and_forget_divide_the_training_images_always_in_the_same_way(text: str) -> None:
-    retain, forget = registry.parse_scenario(text).divide(TRAINING)
+    scenario = registry.parse_scenario(text)
+    retain, forget = scenario.divide(TRAINING)
     assert retain.dtype == forget.dtype == np.int64
-    assert sorted([*retain.tolist(), *forget.tolist()]) == list(range(400))
+    earlier = forgotten_before(scenario, TRAINING).tolist()
+    assert sorted([*retain.tolist(), *forget.tolist(), *earlier]) == list(range(COUNT))
     assert 0 < len(forget) < len(retain)
-    again = registry.parse_scenario(text).divide(Training(LABELS.copy()))
+    again = registry.parse_scenario(text).divide(Training(LABELS.copy(), FINE.copy(), TAMPERED.copy(), says))
     np.testing.assert_array_equal(again[0], retain)
     np.testing.assert_array_equal(again[1], forget)
 
 
-@pytest.mark.parametrize("text", EXAMPLES)
+@pytest.mark.parametrize("text", DIVIDING)
 def test_forget_classes_are_those_of_the_forget_set_where_the_request_names_classes(text: str) -> None:
     scenario = registry.parse_scenario(text)
     _, forget = scenario.divide(TRAINING)
     if scenario.forget_classes:
         assert set(LABELS[forget].tolist()) <= set(scenario.forget_classes)
         assert len(forget) == np.isin(LABELS, scenario.forget_classes).sum()
+    elif (similar := alike(scenario, TRAINING)) is not None:
+        assert len(set(LABELS[forget].tolist())) == 1
+        assert similar[forget].all()
     else:
         assert len(set(LABELS[forget].tolist())) > 1
+
+
+@pytest.mark.parametrize("text", DIVIDING)
+def test_what_a_request_names_is_all_of_what_it_forgets(text: str) -> None:
+    scenario = registry.parse_scenario(text)
+    if (named := asked_for(scenario, TRAINING)) is not None:
+        np.testing.assert_array_equal(np.flatnonzero(named), np.sort(scenario.divide(TRAINING)[1]))
 
 
 @given(st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True))
