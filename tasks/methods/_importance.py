@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.linalg import vector_norm
 from torch.nn.functional import cross_entropy
 
 from harness.contracts import Run, Samples
+from harness.errors import HarnessError
 
 Signal = Callable[[Tensor, Tensor], Tensor]
 """From logits [B, C] and labels [B] to one number for each image [B]."""
@@ -22,8 +24,16 @@ Importances = dict[str, Tensor]
 AT_ONCE = 2**27
 """Most numbers that the gradients of a chunk of single images hold: half a gigabyte in float32."""
 
+NOTHING_TO_TELL = (
+    "no gradient reaches the weights of the model, so none can be told to matter; it must be differentiable"
+)
+
 MOST_IMAGES = 128
 """Largest chunk: what a pass forward and back keeps for each image counts, too."""
+
+
+class NoGradient(HarnessError):
+    """A model whose answers do not depend on its weights in a way that has a gradient."""
 
 
 def with_labels(logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,6 +44,12 @@ def with_labels(logits: Tensor, labels: Tensor) -> Tensor:
 def without_labels(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the squared norm of the logits of every image [B] (Foster et al. 2024, arXiv 2402.19308)."""
     return logits.square().sum(1)
+
+
+def norm_of_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the norm of the logits of every image [B], not squared (Schoepf et al. 2024, arXiv 2406.09173)."""
+    norms: Tensor = vector_norm(logits, dim=1)
+    return norms
 
 
 class Measure(NamedTuple):
@@ -49,12 +65,15 @@ FISHER = Measure(with_labels, 2)
 SENSITIVITY = Measure(without_labels, 1)
 """How much the logits depend on a weight; no label is read."""
 
+NORM_SENSITIVITY = Measure(norm_of_logits, 1)
+"""The same of their norm: an image with large logits counts no more than another."""
+
 
 def of_batches(model: nn.Module, samples: Samples, measure: Measure, batch_size: int, run: Run) -> Importances:
     """Return the mean over batches of |gradient of the batch's mean signal| ** power; 0 where there is no image.
 
     In eval mode, images as they are and in their own order. Gradients of a batch cancel each other, so the result
-    depends on the size and the order of the batches.
+    depends on the size and the order of the batches. Raises `NoGradient`.
     """
     model.eval()
     parameters = dict(model.named_parameters())
@@ -62,6 +81,8 @@ def of_batches(model: nn.Module, samples: Samples, measure: Measure, batch_size:
     for images, labels, _ in samples.batches(batch_size, shuffle=False):
         run.check()
         mean = measure.signal(model(images), labels).mean()
+        if not mean.requires_grad:
+            raise NoGradient(NOTHING_TO_TELL)
         gradients = torch.autograd.grad(mean, list(parameters.values()), materialize_grads=True)
         for total, gradient in zip(totals.values(), gradients, strict=True):
             total.add_(gradient.double().abs().pow(measure.power))
@@ -73,6 +94,7 @@ def of_images(model: nn.Module, samples: Samples, measure: Measure, run: Run) ->
     """Return the mean over images of |gradient of the image's signal| ** power; 0 where there is no image.
 
     In eval mode, images as they are. A sum over images: neither their order nor how many are held at a time counts.
+    Raises `NoGradient`.
     """
     model.eval()
     buffers = dict(model.named_buffers())
@@ -93,6 +115,8 @@ def of_images(model: nn.Module, samples: Samples, measure: Measure, run: Run) ->
             found = gradients_of(parameters, images, labels)
         for name, gradients in found.items():
             totals[name].add_(gradients.double().abs().pow(measure.power).sum(0))
+    if len(samples) and not any(total.any() for total in totals.values()):
+        raise NoGradient(NOTHING_TO_TELL)
     return {name: total / max(1, len(samples)) for name, total in totals.items()}
 
 

@@ -40,14 +40,23 @@ def percentile(share: float) -> float:
 
 def adaptive_alpha(forget: Importances, kept: Importances, rank: float) -> float:
     """Return the percentile of I_F / I_D over all parameters together; infinite where no ratio is finite."""
-    ratios = torch.cat([(forget[name] / kept[name]).flatten() for name in forget])
-    finite = ratios[ratios.isfinite()]
-    return float(quantile(finite, rank / 100)) if len(finite) else math.inf
+    ratios = finite({name: forget[name] / kept[name] for name in forget})
+    return float(quantile(ratios, rank / 100)) if len(ratios) else math.inf
+
+
+def finite(ratios: Importances) -> Tensor:
+    """Return those ratios [n] that are finite, of all parameters together."""
+    together = torch.cat([ratio.flatten() for ratio in ratios.values()])
+    return together[together.isfinite()]
 
 
 def quantile(values: Tensor, share: float) -> Tensor:
     """Return the quantile [] of values [n], linearly between neighbours; `torch.quantile` ends at 2**24 values."""
-    ordered = values.sort().values
+    return quantile_of_sorted(values.sort().values, share)
+
+
+def quantile_of_sorted(ordered: Tensor, share: float) -> Tensor:
+    """Return the quantile [] of ascending values [n], for those who want several of the same values."""
     place = share * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)

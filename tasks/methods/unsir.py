@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -12,6 +9,7 @@ from torch.optim import Adam
 
 from harness.contracts import RETAIN, Run, Samples, View, choice, integer, method, ranges
 from tasks.methods._data_free import CLASS_REQUESTS, classes_to_forget
+from tasks.methods._mixing import mixed_batches
 
 NOISE_LR = 0.1
 
@@ -46,7 +44,7 @@ class Unsir:
         model.train()
         impair = Adam(model.parameters(), self.lr_impair)
         for _ in run.epochs(1, model, impair):
-            for images, targets in self._mixed(noise, labels, kept, run):
+            for images, targets in mixed_batches(kept, noise, labels, self.batch_size, run.generator, self.copies):
                 run.step(impair, cross_entropy(model(images), targets))
         repair = Adam(model.parameters(), self.lr_repair)
         for _ in run.epochs(1, model, repair):
@@ -69,19 +67,6 @@ class Unsir:
                 run.record("noise_taken_for_class", (model(noise).argmax(1) == label).float().mean())
         model.requires_grad_(True)
         return noise.detach()
-
-    def _mixed(self, noise: Tensor, labels: Tensor, kept: Samples, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels of one pass, in batches of even size, over the retain images and the copied noise."""
-        count = len(kept) + self.copies * len(noise)
-        order = torch.randperm(count, generator=run.generator).to(run.device)
-        for chosen in order.tensor_split(math.ceil(count / self.batch_size)):
-            unreal = chosen[chosen >= len(kept)].sub(len(kept)) % len(noise)
-            images, targets = [noise[unreal]], [labels[unreal]]
-            real = kept.take(chosen[chosen < len(kept)])
-            for batch in real.batches(max(1, len(real)), shuffle=False):
-                images.append(batch.images)
-                targets.append(batch.labels)
-            yield torch.cat(images), torch.cat(targets)
 
 
 def sample_of_each_class(samples: Samples, forget: list[int], count: int, generator: torch.Generator) -> Samples:

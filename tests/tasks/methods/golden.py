@@ -31,13 +31,13 @@ FILE = Path(__file__).with_name("golden.json")
 IMAGES = 16
 """Phi is kept for the first development images and for as many test images."""
 LONG = 50
-"""Methods whose default is more than so many epochs, or steps of a GAN, run briefly instead."""
+"""Methods whose default is more than so many epochs, iterations, or steps of a GAN, run briefly instead."""
 
 
 def entry(spec: MethodSpec) -> dict[str, Any]:
     """Return the defaults of a method, and phi [32] after a run with them and after one with small batches."""
     defaults = spec.defaults()
-    is_long = any(int(defaults.get(name, 0)) > LONG for name in ("epochs", "gan_steps"))
+    is_long = any(int(defaults.get(name, 0)) > LONG for name in ("epochs", "iterations", "gan_steps"))
     brief = tiny.quick(spec, batch_size=48) if is_long else defaults
     return {
         "defaults": defaults,

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness.check import problem as tiny
-from harness.contracts import FORGET, RETAIN
+from harness.contracts import FORGET, METHODS, RETAIN
+from harness.contracts.space import Value
+from harness.engine.data import DeviceData
 from harness.engine.models import digest
 from harness.engine.seeding import generator
 
@@ -114,3 +116,54 @@ def test_reference_alone_leaves_attention_biases_as_they_were_and_thaws_them() -
         assert torch.equal(model.attention_biases, torch.ones(tiny.CLASSES)) == kept
         assert not torch.equal(model.weight, before)
         assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def one_step(source: DeviceData, index: tiny.Parts, variant: str, **values: Value) -> Tensor:
+    """How a single step, on whole parts and without momentum, changes the weights."""
+    given = {"lr": LR, "momentum": 0.0, "epochs": 1, "batch_size": 26, "variant": variant, **values}
+    model = tiny.own_copy("cnn_small", torch.float64)
+    found = tiny.unlearn("neg_grad_plus", tiny.new_run(), index, given, model=model, source=source)
+    before = tiny.own_copy("cnn_small", torch.float64).parameters()
+    return torch.cat([(new - old).detach().flatten() for new, old in zip(found.parameters(), before, strict=True)])
+
+
+def test_in_advanced_neg_grad_retain_and_forget_are_opposites_of_equal_weight() -> None:
+    source, index = tiny.data(torch.float64), tiny.uneven_parts()
+    swapped = {**index, RETAIN: index[FORGET], FORGET: index[RETAIN]}
+    torch.testing.assert_close(one_step(source, index, "advanced"), -one_step(source, swapped, "advanced"))
+    found, expected = (one_step(source, index, "advanced"), one_step(source, index, "default", alpha=0.5))
+    assert torch.equal(found, expected)
+    same = one_step(source, {**index, FORGET: index[RETAIN]}, "advanced")
+    torch.testing.assert_close(same, torch.zeros_like(same))
+    spec = METHODS["neg_grad_plus"]
+    assert (spec.defaults("advanced")["alpha"], spec.defaults("capped")["alpha"]) == (0.5, 0.5)
+    assert not spec.space_of("advanced")["alpha"].searched
+
+
+def test_capped_leaves_a_forget_batch_alone_that_is_worse_than_a_guess_and_no_other() -> None:
+    """Forget is all the images of which the original thinks too little, or all the others."""
+    source, index = tiny.data(torch.float64), tiny.uneven_parts()
+    both = torch.cat([index[RETAIN], index[FORGET]])
+    model = tiny.own_copy("cnn_small", torch.float64).eval()
+    losses = cross_entropy(model(source.batch(both)), source.labels[both], reduction="none")
+    worse, better = both[losses > math.log(tiny.CLASSES)], both[losses < math.log(tiny.CLASSES)]
+    assert len(worse)
+    assert len(better)
+    for forget, alone in ((worse, True), (better, False)):
+        parts = {**index, FORGET: forget}
+        found, free = one_step(source, parts, "capped"), one_step(source, parts, "advanced")
+        retain = one_step(source, index, "default", alpha=1.0) / 2
+        assert torch.allclose(found, retain, rtol=1e-9, atol=1e-15) == alone
+        assert torch.equal(found, free) != alone
+
+
+@pytest.mark.parametrize("variant", ["advanced", "capped"])
+def test_a_single_image_to_forget_is_learnt_from(variant: str) -> None:
+    source, index = tiny.data(torch.float64), tiny.uneven_parts()
+    model = tiny.own_copy("cnn_small", torch.float64).eval()
+    sure = index[FORGET][
+        cross_entropy(model(source.batch(index[FORGET])), source.labels[index[FORGET]], reduction="none").argmin()
+    ]
+    one = {**index, FORGET: sure[None]}
+    retain = one_step(source, index, "default", alpha=1.0) / 2
+    assert not torch.allclose(one_step(source, one, variant), retain, rtol=1e-3)

@@ -16,6 +16,7 @@ from harness.contracts import FORGET, METHODS, RETAIN, InvalidHyperparameter
 from harness.contracts.space import Value
 from harness.engine.models import digest
 from tasks.methods._dampening import factor
+from tasks.methods._importance import NoGradient
 
 PARTS = tiny.uneven_parts()  # 26 to retain, 14 to forget
 PIXELS = 3 * 8 * 8
@@ -188,3 +189,21 @@ def test_bad_values_are_refused_and_retain_has_a_range_of_its_own() -> None:
     with pytest.raises(InvalidHyperparameter, match=r"ssd\.variant is 'full'; it must be one of default, retain"):
         spec.checked({"variant": "full"})
     assert (spec.space["alpha"].high, spec.space_of("retain")["alpha"].high) == (100, 1e6)
+
+
+class Blocked(nn.Module):
+    """Answers through which no gradient comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = linear()
+
+    def forward(self, images: Tensor) -> Tensor:
+        answers: Tensor = self.inner(images).detach()
+        return answers
+
+
+@pytest.mark.parametrize("method", [*ALL, "assd", "potion"])
+def test_a_model_without_gradients_is_refused_in_one_line(method: str) -> None:
+    with pytest.raises(NoGradient, match=r"^no gradient reaches the weights of the model, .*differentiable$"):
+        dampened(method, tiny.quick(METHODS[method]), Blocked())
