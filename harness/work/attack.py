@@ -7,7 +7,8 @@ from harness.unit import Unit
 from harness.work.attacked import population_signals, trio_numbers
 from harness.work.bench import Workbench
 from harness.work.evidence import parts_of
-from harness.work.kinds import Outcome, Phase, evaluate_parts
+from harness.work.kinds import Outcome
+from harness.work.measured import Phase, evaluate_parts
 from harness.work.setting import new_run, trial_model
 
 

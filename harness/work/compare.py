@@ -30,7 +30,8 @@ from harness.unit import Unit
 from harness.work.attacked import Numbers, evenly
 from harness.work.bench import Workbench
 from harness.work.evidence import parts_of
-from harness.work.kinds import Outcome, Phase
+from harness.work.kinds import Outcome
+from harness.work.measured import Phase
 from harness.work.setting import new_run, stored_model, trial_model
 
 Floats = NDArray[np.float64]

@@ -19,7 +19,8 @@ from harness.farm_deep_unlearn import draw_number, half_split
 from harness.unit import Kind, Unit
 from harness.work.attacked import Signal
 from harness.work.bench import Audited, Workbench
-from harness.work.kinds import Outcome, Phase
+from harness.work.kinds import Outcome
+from harness.work.measured import Phase
 from harness.work.setting import lender, new_run, on_the_clock, spec_of, starting_model, view_of
 
 Mask = NDArray[np.bool_]

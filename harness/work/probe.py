@@ -24,7 +24,8 @@ from harness.unit import Unit
 from harness.work.attacked import evenly
 from harness.work.bench import Loaded, Parts, Workbench
 from harness.work.evidence import parts_of
-from harness.work.kinds import Outcome, Phase
+from harness.work.kinds import Outcome
+from harness.work.measured import Phase
 from harness.work.setting import new_run, trial_model
 
 ASKED_IMAGES = 2000

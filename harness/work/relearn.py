@@ -15,7 +15,8 @@ from harness.engine.seeding import generator, seeded
 from harness.unit import Unit
 from harness.work.bench import Parts, Workbench
 from harness.work.evidence import parts_of
-from harness.work.kinds import Outcome, Phase
+from harness.work.kinds import Outcome
+from harness.work.measured import Phase
 from harness.work.setting import new_run, on_the_clock, trial_model
 
 

@@ -175,7 +175,7 @@ def test_timing_evaluates_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError("evaluated")
 
     lab.perform(ORIGINAL)
-    monkeypatch.setattr("harness.work.kinds.evaluate", refuse)
+    monkeypatch.setattr("harness.work.measured.evaluate", refuse)
     assert lab.perform(unit(Kind.TIMING, "finetune")) == "done"
     assert lab.perform(FINETUNE) == "failed"
 
