@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 
 import click
@@ -18,6 +19,8 @@ COMMANDS = {
     "submit": "Run a study as a job of a Ray cluster.",
     "status": "Show how far the studies of a root are.",
     "show": "Show everything about one trial.",
+    "repro": "Run one unit again and compare it with what is stored.",
+    "audit-determinism": "Run a random share of a study again and compare.",
     "rank": "Rank the methods of a study from its tables.",
     "attack": "Attack the farm of a study again, from its signals.",
     "report": "Write the report page of a study.",
@@ -42,7 +45,7 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"harness.cli.{cmd_name}").command
+        command: click.Command = import_module(f"harness.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(
@@ -82,6 +85,7 @@ def group(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted."""
+    warnings.formatwarning = _one_line
     try:
         sys.exit(group.main(prog_name="harness", standalone_mode=False) or 0)
     except HarnessError as error:
@@ -95,6 +99,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning as a user reads it: what is said, not which line of code said it."""
+    return f"harness: {'' if category is UserWarning else f'{category.__name__}: '}{' '.join(str(message).split())}\n"
 
 
 def _stop(message: str, code: int) -> None:

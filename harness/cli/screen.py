@@ -175,7 +175,7 @@ def _careful(summary: Summary, store: Store) -> list[str]:
     told = {
         "May read the validation images, which flatters its population MIA": sees_validation(study),
         "Its model was chosen by accuracy on test, which flatters all numbers": chosen_on_test(study),
-        "Changed no weight in some trial: its model is the original there": did_nothing(summary.plan, store),
+        "Changed no weight in some trial, so that its model is what it started from": did_nothing(summary.plan, store),
     }
     held_out = [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
     return [*held_out, *cautions_of(summary.plan)]

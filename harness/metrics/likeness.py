@@ -119,7 +119,7 @@ def _check(one: Floats, other: Floats) -> None:
 
 def _terms(one: Floats, other: Floats) -> Floats:
     """Return p log(p / q), 0 where p is 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a ratio may be beyond every number
         return np.where(one == 0, 0.0, one * np.log(one / other))
 
 

@@ -228,7 +228,7 @@ def validation_note(seeing: Sequence[Entry]) -> Markup:
 
 def idle_note(idle: Sequence[Entry]) -> Markup:
     """Return the warning about methods that left the weights of some original as they were."""
-    return Markup("{} changed no weight in some trial: its model is the original there.").format(names(idle))
+    return Markup("{} changed no weight in some trial: its model there is what it started from.").format(names(idle))
 
 
 def test_note(chosen: Sequence[Entry]) -> Markup:
