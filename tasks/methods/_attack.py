@@ -1,4 +1,4 @@
-"""Adversarial images: the nearest other answer of a model, within a bound on every pixel."""
+"""Adversarial images: another answer of a model within a bound on every pixel, or the nearest one in L2."""
 
 from __future__ import annotations
 

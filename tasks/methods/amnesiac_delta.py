@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from harness.contracts import FORGET, RETAIN, Run, View, integer, method, ranges, share_of_training
+from harness.contracts import RETAIN, Run, View, integer, method, ranges, share_of_training
 from harness.engine.train import fit
 from tasks.methods._training_log import LoggedTraining, TrainingLog
 
 
 @method(
-    reads={RETAIN, FORGET},
+    reads={RETAIN},
     source="Graves et al. 2021, AAAI, arXiv 2010.10981; the log is of all batches, and repairing takes SGD",
 )
 class AmnesiacDelta:
@@ -21,7 +21,7 @@ class AmnesiacDelta:
     It needs a log of its own training: an original of the same recipe and initial weights, not the given one. Buffers
     and whatever the optimiser had gathered stay as they are. With batches of 64 images a forget set of 1 % is in 47 %
     of the steps, one of 10 % in all: then little but the initial weights is left, and what `repair_epochs` on retain
-    make of them.
+    make of them. The settings of the optimiser are those of the repair.
     """
 
     repair_epochs: int = integer(0, share_of_training(ranges.SHARE), default=0)
@@ -41,8 +41,7 @@ class AmnesiacDelta:
         assert isinstance(log, TrainingLog)
         run.check()
         kept, seen = data.retain.ids, log.steps["ids"].flatten()
-        gone = torch.cat([data.forget.ids, seen[~torch.isin(seen, kept) & (seen >= 0)]])
-        left, hit = log.without(gone)
+        left, hit = log.without(seen[~torch.isin(seen, kept) & (seen >= 0)])
         model = log.model.requires_grad_(True)
         with torch.no_grad():
             parameters = list(model.parameters())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -9,6 +11,7 @@ from torch.optim import SGD
 
 from harness.contracts import FORGET, RETAIN, Run, Samples, View, choice, fixed, method, ranges
 from tasks.methods._attack import nearest_neighbours
+from tasks.methods._batches import nothing_to_forget
 from tasks.methods._mixing import mixed_batches
 
 ROUNDS = 10
@@ -38,9 +41,15 @@ class AMUN:
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the fine-tuned model; the original where there is nothing to forget."""
-        if not len(data.forget):
+        if nothing_to_forget(data):
             return model
         near, labels = self._neighbours(model, data, run)
+        if not len(labels):
+            warnings.warn(
+                f"{data.method}: no forget image has a neighbour that is taken for another class; "
+                "the model is only fine-tuned",
+                stacklevel=2,
+            )
         samples = self._samples(data)
         optimizer = SGD(model.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         model.train(self.retain == "yes")

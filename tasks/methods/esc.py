@@ -16,6 +16,7 @@ from torch.optim import SGD
 from harness.contracts import FORGET, Run, Samples, View, fixed, log_uniform, method, ranges
 from harness.engine.evaluate import BATCH
 from harness.engine.features import penultimate
+from tasks.methods._batches import nothing_to_forget
 
 PAPER = "Lee et al. 2025, CVPR, arXiv 2504.02199"
 
@@ -44,7 +45,7 @@ class ESC:
         return _folded(model, torch.eye(len(basis)).to(basis) - lost @ lost.T, erased, run)
 
 
-@method(reads={FORGET}, name="esc_t", source=f"{PAPER}, ESC-T")
+@method(reads={FORGET}, name="esc_t", version=2, source=f"{PAPER}, ESC-T")
 class ESCT:
     """Erase single entries of the principal directions of forget: those that its still correct answers need.
 
@@ -60,11 +61,11 @@ class ESCT:
     lr: float = log_uniform(1e-3, 10.0, default=1.0)
     batch_size: int = ranges.batch_size(64)
     epochs: int = fixed(50, least=1)
-    threshold: float = ranges.share(0.7)
+    threshold: float = fixed(0.7, most=1)
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the model with another head; the original where there is nothing to forget."""
-        if not len(data.forget):
+        if nothing_to_forget(data):
             return model
         features = features_of(model, data.forget, run)
         basis = directions(features)

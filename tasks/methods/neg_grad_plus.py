@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 from harness.contracts import FORGET, REFERENCE, RETAIN, Run, View, fixed, method, ranges, variants
+from tasks.methods._batches import nothing_to_forget
 from tasks.methods._released import freeze_attention_biases
 
 CAPPED = "capped"
@@ -27,7 +28,7 @@ class NegGradPlus:
     """Descend on alpha * CE(retain) - (1 - alpha) * CE(forget), with BatchNorm statistics frozen.
 
     Variant `advanced` is advanced NegGrad: both weigh the same. Nothing bounds its ascent; in `capped`, which is this
-    harness's, a forget batch whose CE has reached ln C, that of a guess, is left alone.
+    harness's, a forget batch whose CE has reached ln C, that of a guess, is left alone; no gradient is cut to a norm.
     Under `reference` attention biases stay as they are: the released code's model gives them no gradient in eval mode.
     """
 
@@ -40,7 +41,12 @@ class NegGradPlus:
     variant: str = variants("reference", advanced=ADVANCED, capped=ADVANCED)
 
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
-        """Return the model after `epochs` passes over retain; forget batches are replayed within an epoch."""
+        """Return the model after `epochs` passes over retain; forget batches are replayed within an epoch.
+
+        The original where there is nothing to forget.
+        """
+        if nothing_to_forget(data):
+            return model
         if self.variant == REFERENCE:
             freeze_attention_biases(model)
         optimizer = SGD(model.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)

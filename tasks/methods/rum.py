@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from harness.contracts import FORGET, METHODS, RETAIN, Run, Samples, View, choice, method
 from harness.contracts.space import Value
 from harness.engine.evaluate import BATCH
+from harness.engine.features import still
 from tasks.methods._batches import nothing_to_forget
 
 
@@ -73,10 +74,9 @@ def unlearn_part(stage: Stage, model: nn.Module, data: View, part: Samples, run:
 
 
 def hardness(model: nn.Module, samples: Samples, run: Run) -> Tensor:
-    """Return -log of the probability of each image's true class [n], float64, in eval mode."""
-    model.eval()
+    """Return -log of the probability of each image's true class [n], float64, in eval mode and full precision."""
     found = []
-    with torch.no_grad():
+    with still(model, run.device):
         for images, labels, _ in samples.batches(BATCH, shuffle=False):
             run.check()
             found.append(cross_entropy(model(images).double(), labels, reduction="none"))

@@ -18,17 +18,20 @@ from tasks.methods._importance import FISHER, of_batches
 
 TINY = 1e-15
 """Added to importances and roots of losses, so that nothing is divided by 0."""
+LEAST = 1e-6
+"""The least loss that weights are drawn from, in nats."""
 
 SOURCE = "Huang et al. 2024, NeurIPS, Unified Gradient-Based Machine Unlearning with Remain Geometry Enhancement"
 
 
-@method(reads={RETAIN, FORGET}, name="sfr_on", source=SOURCE)
+@method(reads={RETAIN, FORGET}, name="sfr_on", source=SOURCE, version=2)
 class SFROn:
     """Fine-tune on retain; every `frequency`-th iteration first ascends on forget, by the salient weights alone.
 
     A weight is salient where I_forget >= `threshold` x I_retain: means over batches of the squared gradient, in eval
     mode, taken once. The forget step minimises -a_t x mean(w_i CE_i), where a_t falls on a cosine from `ascent` to 0
-    and w_i, without a gradient, is proportional to 1 / sqrt(CE_i) with mean 1: images known well weigh more. Its
+    and w_i, without a gradient, is proportional to 1 / sqrt(CE_i) with mean 1: images known well weigh more. A CE below
+    1e-6 counts as that, else one image known perfectly takes all the weight and leaves no gradient (ours). Its
     gradient is masked and cut to the norm `clip`. It has a momentum of its own and no weight decay, so that it leaves
     the other weights alone, and runs in eval mode: BatchNorm's statistics are those of retain, whose steps are in train
     mode. The learning rate falls on a cosine over all iterations. The averaging of weights in the released code has no
@@ -106,8 +109,8 @@ class SFROn:
 
 
 def weights(losses: Tensor) -> Tensor:
-    """Return a weight [B] for each loss [B], in inverse proportion to its root, with mean 1."""
-    ease = 1 / (losses.sqrt() + TINY)
+    """Return a weight [B] for each loss [B], at least `LEAST`, in inverse proportion to its root, with mean 1."""
+    ease = 1 / (losses.clamp(min=LEAST).sqrt() + TINY)
     return len(losses) * ease / ease.sum()
 
 

@@ -17,8 +17,10 @@ class Sisa:
 
     The model is an ensemble of one model for each shard: what there is to lose against one model is in its accuracy,
     not in what it remembers. Its own reference is SISA trained without the forgotten images, which it equals bit for
-    bit. `answer` mean (of the softmax) or vote; see `Ensemble`. The steps are those of the slices redone: where every
-    shard loses an image of its first slice, as with most requests for 10 % or a class, that is all of the training.
+    bit. `answer` mean (of the softmax) or vote; see `Ensemble`. The paper votes; the mean is this harness's default,
+    since votes alone have no loss to attack, and so is the rule for ties. The steps are those of the slices redone:
+    where every shard loses an image of its first slice, as with most requests for 10 % or a class, that is all of the
+    training.
     """
 
     shards: int = fixed(5, least=1)

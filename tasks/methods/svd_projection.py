@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 
 import torch
@@ -12,6 +13,7 @@ from torch.optim import SGD
 
 from harness.contracts import FORGET, RETAIN, Run, Samples, View, choice, fixed, method
 from harness.engine.features import still, watched_inputs
+from tasks.methods._batches import nothing_to_forget
 from tasks.methods._data_free import CLASS_REQUESTS, classes_to_forget
 from tasks.methods.jit import relative_change
 from tasks.methods.unsir import sample_of_each_class
@@ -52,7 +54,7 @@ class SVDProjection:
     def unlearn(self, model: nn.Module, data: View, run: Run) -> nn.Module:
         """Return the model with other weights, the original for no image; raises `NotAClassRequest`."""
         forget = classes_to_forget(data)
-        if not len(data.forget):
+        if nothing_to_forget(data):
             return model
         layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
         kept = moments(model, layers, self._some(data.retain, forget, run), run)
@@ -65,6 +67,10 @@ class SVDProjection:
                 spared, blocked = space(kept[name], self.alpha_retain), space(gone[name], self.alpha_forget)
                 project(layers[name].weight, spared, blocked)
             run.record("moved", relative_change(before, weights))
+        if all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True)):
+            warnings.warn(
+                f"{data.method}: the model is the original: no weight moved; raise alpha_forget", stacklevel=2
+            )
         return model
 
     def _some(self, samples: Samples, without: list[int], run: Run) -> Samples:

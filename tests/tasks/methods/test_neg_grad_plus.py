@@ -167,3 +167,12 @@ def test_a_single_image_to_forget_is_learnt_from(variant: str) -> None:
     one = {**index, FORGET: sure[None]}
     retain = one_step(source, index, "default", alpha=1.0) / 2
     assert not torch.allclose(one_step(source, one, variant), retain, rtol=1e-3)
+
+
+@pytest.mark.parametrize("variant", ["default", "advanced", "capped", "reference"])
+def test_with_nothing_to_forget_the_model_is_the_original_and_a_warning_says_so(variant: str) -> None:
+    index = {**tiny.uneven_parts(), FORGET: torch.empty(0, dtype=torch.int64)}
+    values = METHODS["neg_grad_plus"].defaults(variant)
+    with pytest.warns(UserWarning, match="the model is the original: there is no image to forget"):
+        model = tiny.unlearn("neg_grad_plus", tiny.new_run(), index, values)
+    assert digest(model.state_dict()) == digest(tiny.original("cnn_small").state_dict())

@@ -150,3 +150,12 @@ def test_it_is_for_random_requests_every_stage_is_a_method_with_valid_values_and
     assert digest(rum("nothing_finetune_salun", parts={**PARTS, FORGET: PARTS[FORGET][:1]}).state_dict()) != digest(
         found.state_dict()
     )
+
+
+PINNED = {1: {"finetune": 1, "neg_grad_plus": 1, "salun": 1}}
+"""The versions of the methods of the parts, by that of this method: its units' ids hold its own alone."""
+
+
+def test_when_the_method_of_a_part_changes_this_one_has_another_version_too() -> None:
+    used = {stage.method for stages in PRESETS.values() for stage in stages if stage.method}
+    assert {name: METHODS[name].version for name in used} == PINNED[METHODS["rum"].version]

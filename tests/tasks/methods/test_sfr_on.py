@@ -87,6 +87,10 @@ def test_weights_are_those_of_the_worked_example_and_have_mean_1() -> None:
     found = weights(torch.tensor([0.01, 1, 4]))
     torch.testing.assert_close(found, torch.tensor([2.6087, 0.2609, 0.1304]), rtol=0, atol=5e-5)
     assert float(weights(torch.tensor([0.0, 0.5, 0.0])).mean()) == pytest.approx(1)  # a loss of 0 is no accident
+    one_is_perfect = torch.full((128,), 0.05)
+    one_is_perfect[0] = 0
+    # Without a least loss the others would be left a share of 1e-13, and the ascent would be none.
+    assert float((weights(one_is_perfect) * one_is_perfect).mean()) > 0.01
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def test_memorised_images_are_those_that_models_know_only_if_they_saw_them() -> 
     assert forgotten("memorised:high:0.0333", ask) == list(range(10))
     assert forgotten("memorised:mid:0.0333", ask) == list(range(10, 20))
     assert forgotten("memorised:low:0.0333", ask) == list(range(20, 30)), "of equal ones the first"
+    assert forgotten("memorised:mixed:0.1", ask) == list(range(30)), "a third of each, none twice"
+    assert forgotten("memorised:mixed:0.0366", ask) == [0, 1, 2, 10, 11, 12, 13, 20, 21, 22, 23]
     score, error = Memorised.parse("high:0.1").scores(Training(np.zeros(COUNT, dtype=np.int64), models=ask))
     assert score[:10].tolist() == [1.0] * 10
     assert score[10:20].tolist() == [0.5] * 10
@@ -129,7 +131,10 @@ def test_losses_are_ordered_and_ties_go_to_the_first() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("memorised:higher:0.1", "it takes high, mid or low, and the share of the training images, between 0 and 1"),
+        (
+            "memorised:higher:0.1",
+            "it takes high, mid, low or mixed, and the share of the training images, between 0 and 1",
+        ),
         ("memorised:high:2", "between 0 and 1, such as memorised:high:0.02"),
         ("memorised:high:0.1:24", "it takes 25 models at least, so that each image is left out of 8"),
         ("memorised:high:0.1:x", "it takes 25 models at least"),
