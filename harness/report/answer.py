@@ -19,6 +19,8 @@ from harness.report.roster import Competitor, Entry, Roster, printable
 
 Columns = dict[str, Any]
 TIME, USEFUL = "time_ratio", "accuracy_test"
+MOST_NAMED, NAMED_OF_MANY = 8, 3
+"""Methods that a sentence names, and how many of them where there are more."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,14 @@ def _how_sure(rows: Mapping[Competitor, Columns], ranked: Sequence[Entry]) -> Ma
         return Markup(", and {} tell it apart from every other.").format(basis)
     if len(tied) == len(ranked) - 1:
         return Markup(", but {} cannot tell it apart from any other.").format(basis)
-    return Markup(", but {} cannot tell it apart from {}.").format(basis, names(tied))
+    return Markup(", but {} cannot tell it apart from {}.").format(basis, _some(tied))
+
+
+def _some(entries: Sequence[Entry]) -> Markup:
+    """Return names as in a sentence; of many the first ones, and how many more there are."""
+    if len(entries) <= MOST_NAMED:
+        return names(entries)
+    return Markup("{} others, of which {} come next").format(len(entries), names(entries[:NAMED_OF_MANY]))
 
 
 def _basis(row: Columns) -> str:

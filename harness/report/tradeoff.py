@@ -32,6 +32,8 @@ FRAME = Box(52.0, 26.0, WIDTH - 14.0, HEIGHT - 46.0)
 ROOM_FOR_INTERVALS = 0.3
 MANY = 10
 """From so many methods on, names stand alone and in small: the times are in the table."""
+MOST_TOLD = 24
+"""Of more methods than this only the first ones have a name and intervals: else nobody could read any."""
 SMALLEST, AS_RETRAIN, LARGEST, REFERENCE = 2.5, 11.0, 16.0, 6.5
 
 
@@ -66,6 +68,12 @@ def out_of_sight(found: Mapping[str, Estimates], roster: Roster) -> list[Entry]:
     """Return the methods that failed and lie beyond the scale of the others."""
     spots = _spots(found, roster)
     return [spot.entry for spot in spots if not _is_in_sight(spot, *_scales(spots))]
+
+
+def untold(found: Mapping[str, Estimates], roster: Roster) -> int:
+    """Return how many methods in the picture have neither name nor intervals there."""
+    spots = [spot for spot in _spots(found, roster) if _is_in_sight(spot, *_scales(_spots(found, roster)))]
+    return len(spots) - len(told(spots))
 
 
 def tradeoff_panel(found: Mapping[str, Estimates], meanings: Meanings, roster: Roster) -> Panel:
@@ -104,12 +112,21 @@ def _text(entry: Entry, time: float | None) -> str:
 def _draw(sheet: Sheet, spots: list[Spot], across: Definition, upwards: Definition) -> None:
     x, y = _scales(spots)
     _draw_axes(sheet, x, y, across, upwards)
-    for spot in spots:
+    named_ones = told(spots)
+    for spot in named_ones:
         sheet.lines(_bars(spot, x, y), spot.entry.colour, 0.8)
     for spot in sorted(spots, key=lambda spot: -spot.radius):  # a large mark must not hide a small one
         at = (x(spot.across.value), y(spot.upwards.value))
         sheet.marks([at], spot.entry.marker, 2 * spot.radius, spot.entry.colour)
-    _draw_names(sheet, spots, x, y)
+    _draw_names(sheet, named_ones, x, y)
+
+
+def told(spots: list[Spot]) -> list[Spot]:
+    """Return whose names and intervals are drawn: everybody's, or the references and the first ones of too many."""
+    methods = [spot for spot in spots if not spot.entry.is_reference]
+    if len(methods) <= MOST_TOLD:
+        return spots
+    return [*(spot for spot in spots if spot.entry.is_reference), *methods[:MOST_TOLD]]
 
 
 def _draw_names(sheet: Sheet, spots: list[Spot], x: Scale, y: Scale) -> None:

@@ -43,7 +43,7 @@ from harness.report.samples import SAMPLES, gans, sample_table
 from harness.report.statements import of_epochs, of_sheets, of_traces, of_values
 from harness.report.summary import dots, prefer, single, summarise
 from harness.report.synthesis import ANSWERS, KEPT, SEEN, synthesis_panels, traced
-from harness.report.tradeoff import AXES, TIME, can_draw, out_of_sight, tradeoff_panel
+from harness.report.tradeoff import AXES, MOST_TOLD, TIME, can_draw, out_of_sight, tradeoff_panel, untold
 from harness.report.values import Found, value_table
 from harness.report.words import links, word_column
 
@@ -127,6 +127,10 @@ class View:
         sentences = [] if self.prefix else self._how_to_read_tradeoff()
         if hidden := [entry.label for entry in out_of_sight(self.found, context.roster)]:
             sentences.append(f"Beyond the scale: {', '.join(hidden)}.")
+        if nameless := untold(self.found, context.roster):
+            sentences.append(
+                f"The first {MOST_TOLD} methods have their names and intervals, {nameless} more are marks."
+            )
         panel = tradeoff_panel(self.found, context.meanings, context.roster)
         drawn = [metric for metric in AXES if metric in self.found and metric in context.meanings]
         behind = self._behind([self._table(drawn, f"What is drawn: {self.basis}", folded=False)], drawn)

@@ -59,6 +59,11 @@ RANKED: dict[str, tuple[list[Row], str]] = {
         [("a", 1, 1, "ranked"), ("b", 2, 1, "ranked"), ("c", 3, 2, "ranked"), ("d", 4, 1, "ranked")],
         "a comes first of 4 ranked methods, but 3 seeds cannot tell it apart from b and d.",
     ),
+    "tied with many": (
+        [*((f"m{place:02d}", place, 1, "ranked") for place in range(1, 12)), ("z", 12, 2, "ranked")],
+        "m01 comes first of 12 ranked methods, but 3 seeds cannot tell it apart from 10 others, of which m02, m03 and "
+        "m04 come next.",
+    ),
     "tied with all": (
         [("a", 1, 1, "ranked"), ("b", 2, 1, "ranked")],
         "a comes first of 2 ranked methods, but 3 seeds cannot tell it apart from any other.",

@@ -15,6 +15,7 @@ from harness.report import ReportData, curves_figure, forest_figure, ranking_fig
 from harness.report.curves import curve_panels
 from harness.report.forest import Estimate, forest_panel
 from harness.report.meanings import read_meanings
+from harness.report.page import render
 from harness.report.roster import make_roster
 
 FIGURES: dict[str, Callable[[ReportData], object]] = {
@@ -103,3 +104,19 @@ def test_a_failed_method_does_not_stretch_the_scale(data: ReportData) -> None:
     assert "\u2039" in texts
     assert "0.10" in texts
     assert all(float(tick) >= 0.85 for tick in texts if tick.replace(".", "").isdecimal() and tick != "0.10")
+
+
+def test_of_too_many_methods_the_first_ones_are_named_and_the_page_says_how_many_are_not(
+    make: Callable[..., ReportData],
+) -> None:
+    many = make(methods=[f"method_{place:02d}" for place in range(30)])
+    text = render(many)
+    assert "The first 24 methods have their names and intervals, 6 more are marks." in text
+    assert "more are marks" not in render(make(methods=[f"method_{place:02d}" for place in range(24)]))
+    from matplotlib.text import Text
+
+    figure = tradeoff_figure(many.trials, many.definitions)
+    drawn = {label.get_text() for label in figure.findobj(Text)}
+    named = {name for name in drawn if name.startswith("method_")}
+    assert len(named) == 24
+    assert {"retrain", "original"} <= drawn
