@@ -22,7 +22,13 @@ class NothingToRepeat(HarnessError):
 @options.data
 @device
 @options.plugin
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.01, show_default=True)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Of the finished units.",
+)
 @click.option("--seed", default=0, show_default=True, help="Draws which units.")
 @options.as_json
 def command(
