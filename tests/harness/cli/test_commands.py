@@ -67,6 +67,8 @@ def test_every_command_that_offers_json_gives_json(tiny: Path, own: Path, unit: 
         "run": [tiny, "--root", own, "--local", "--limit", "1"],
         "status": ["--root", own],
         "show": [unit, "--root", own],
+        "repro": [unit, "--root", own],
+        "audit-determinism": [tiny, "--root", own, "--share", "0.01"],
         "rank": [tiny, "--root", own],
         "attack": [tiny, "--root", own],
     }
