@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from harness.contracts import RETAIN, Run, View, integer, method, ranges, share_of_training
+from harness.contracts import FORGET, RETAIN, Run, View, integer, method, ranges, share_of_training
 from harness.engine.train import fit
 from tasks.methods._training_log import LoggedTraining, TrainingLog
 
 
 @method(
-    reads={RETAIN},
+    reads={RETAIN, FORGET},  # its log was made with both
     source="Graves et al. 2021, AAAI, arXiv 2010.10981; the log is of all batches, and repairing takes SGD",
 )
 class AmnesiacDelta:
