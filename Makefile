@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo picture test test-slow browser cluster bench lint clean
+.PHONY: help install demo picture test test-slow browser cluster chaos bench lint clean
 
 help:
 	@echo "make demo        install into .venv, run the digits study, print the ranking"
 	@echo "make test        lint, types, walls and the whole test suite"
 	@echo "make browser     the report and MLflow's pages in Chromium; screenshots in test-output/"
 	@echo "make cluster     jobs, Ctrl-C, deaths and several nodes on real Ray, minutes more"
+	@echo "make chaos       break studies in a hundred ways and count what is lost: nothing; prints the table"
 	@echo "make test-slow   all that takes minutes more"
 	@echo "make bench       speed and memory of the attacks, beside a plain loop, and of the MLflow page; fails where a limit is missed"
 	@echo "make picture     draw the picture of the README from the demo's results"
@@ -37,14 +38,17 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray and not browser" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/clusters tests/harness/schedule
+	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray and not browser and not chaos" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q --instafail -m "ray and not slow and not chaos" tests/chaos tests/clusters tests/harness/schedule
 
 browser: $(STAMP)
 	$(BIN)/python -m pytest -q --instafail -m "browser and not slow"
 
 cluster: $(STAMP)
 	$(BIN)/python -m pytest -q --instafail -m "ray and slow" tests/clusters tests/harness/schedule
+
+chaos: $(STAMP)
+	$(BIN)/python -m pytest -q --instafail -m chaos tests/chaos
 
 test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow
