@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -152,30 +152,25 @@ class Unit:
 
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
-        known = self.to_json().items()
-        content = {key: value for key, value in known if value not in (None, "") and key not in _NOT_IDENTIFYING}
-        if not self.evidence:
-            del content["evidence"]  # ids are older than it
-        if self.farm is not None:
-            content["farm"] = self.farm.identity()
-        if self.origin is not None:
-            content["search_version"] = SEARCH_VERSION
-        if self.kind == Kind.RELEARN:
-            content["relearn_version"] = RELEARN_VERSION
-        if self.kind == Kind.ATTACK:
-            content["attack_version"] = ATTACK_VERSION
-        if self.kind == Kind.COMPARE:
-            content["compare_version"] = COMPARE_VERSION
-        if self.kind == Kind.PROBE:
-            content["probe_version"] = PROBE_VERSION
-        content["results_version"] = RESULTS_VERSION
-        return content
+        return {name: _content(part) for name, part in self._identifying()}
 
     @cached_property
     def id(self) -> str:
-        """The first 20 hex digits of the sha256 of the identity's canonical JSON."""
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        """The first 20 hex digits of the sha256 of the identity's canonical JSON: keys sorted, no blanks, ASCII."""
+        text = ",".join(f'"{name}":{_text(part)}' for name, part in sorted(self._identifying()))
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:20]
+
+    def _identifying(self) -> Iterator[tuple[str, Any]]:
+        """Yield the parts of the identity by name, in no order; what is empty is no part of it."""
+        for name in _IDENTIFYING:
+            part = getattr(self, name)
+            if part is not None and part != "" and (name != "evidence" or part):  # ids are older than evidence
+                yield name, part
+        if self.origin is not None:
+            yield "search_version", SEARCH_VERSION
+        if self.kind in _VERSIONS:
+            yield f"{self.kind.value}_version", _VERSIONS[self.kind]
+        yield "results_version", RESULTS_VERSION
 
     @property
     def cell(self) -> tuple[str, str, str]:
@@ -207,7 +202,6 @@ class Unit:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document from which `from_json` makes the same unit."""
-        # Tens of thousands of units share a few data sets, recipes and searches.
         parts = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
         return {name: dict(_document(part)) if hasattr(part, "__dataclass_fields__") else part for name, part in parts}
 
@@ -234,11 +228,37 @@ class Unit:
         )
 
 
-_NOT_IDENTIFYING = ("drawn", "started_from")
+_IDENTIFYING = tuple(one.name for one in fields(Unit) if one.name not in ("drawn", "started_from"))
+_VERSIONS = {
+    Kind.RELEARN: RELEARN_VERSION,
+    Kind.ATTACK: ATTACK_VERSION,
+    Kind.COMPARE: COMPARE_VERSION,
+    Kind.PROBE: PROBE_VERSION,
+}
 _ONLY_WHERE_SET = ("tampering",)
 """What the document of a part leaves out where it is empty: ids are older than it."""
 _FIRST_OPTIMIZER = Recipe().optimizer
 """Left out, too: ids are older than the choice."""
+
+
+def _content(part: Any) -> Any:
+    """Return what counts of a part of an identity."""
+    if isinstance(part, FarmRef):
+        return part.identity()
+    return dict(_document(part)) if hasattr(part, "__dataclass_fields__") else part
+
+
+def _text(part: Any) -> str:
+    """Return the canonical JSON of a part; tens of thousands of units share a few data sets, recipes and searches."""
+    return _shared_text(part) if hasattr(part, "__dataclass_fields__") else _canonical(part)
+
+
+@lru_cache(maxsize=1024)
+def _shared_text(part: Any) -> str:
+    return _canonical(_content(part))
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
 @lru_cache(maxsize=1024)
