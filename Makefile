@@ -39,7 +39,7 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -q --instafail -m "not slow and not ray and not browser and not chaos" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -q --instafail -m "ray and not slow and not chaos" tests/chaos tests/clusters tests/harness/schedule
+	$(BIN)/python -m pytest -q --instafail -m "ray and not slow" tests/clusters tests/harness/schedule
 
 browser: $(STAMP)
 	$(BIN)/python -m pytest -q --instafail -m "browser and not slow"

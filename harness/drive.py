@@ -13,7 +13,7 @@ from harness.contracts.dataset import DATASETS
 from harness.engine.device import pick_device
 from harness.ledger import Ledger, Progress, Silent, Summary
 from harness.planner import Plan, make_plan
-from harness.schedule import Cluster, Session, connect, probe_root, run_units
+from harness.schedule import Cluster, Session, WorkerInfo, connect, probe_root, run_units
 from harness.search.searches import Searches
 from harness.selection import Selection
 from harness.store import Store
@@ -21,6 +21,7 @@ from harness.study import Study, load_study
 from harness.unit import Unit
 from harness.views import Written, keep_pools, rebuild
 from harness.work import Workbench, official
+from harness.work.unit import Status
 
 Views = Callable[[Plan, Store], Written | None]
 
@@ -105,25 +106,37 @@ def _workers(where: Where, store: Store, needed: bool) -> Iterator[Session | Non
 
 
 def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench) -> None:
+    searches = Searches(ledger.plan.units.values(), ledger.store)
+
+    def report(unit: Unit, status: Status, seconds: float) -> None:
+        searches.note(unit, done=status != "failed")
+        ledger.note(unit, status, seconds, busy=1)
+
     local.run_units(
         units,
         bench,
         ledger.store.attempts(),
         time_limit=ledger.plan.study.time_limit,
         keep_models=ledger.plan.study.keep_models,
-        resolve=Searches(ledger.plan.units.values(), ledger.store).resolve,
-        report=lambda unit, status, seconds: ledger.note(unit, status, seconds, busy=1),
+        resolve=searches.resolve,
+        report=report,
     )
 
 
 def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Session) -> None:
     study = ledger.plan.study
+    searches = Searches(ledger.plan.units.values(), ledger.store)
+
+    def report(unit: Unit, status: Status, worker: WorkerInfo) -> None:
+        searches.note(unit, done=status != "failed")
+        ledger.note(unit, status, worker.seconds, worker.busy)
+
     run_units(
         units,
         root=ledger.store.uri,
         session=session,
         attempts=ledger.store.attempts(),
-        report=lambda unit, status, worker: ledger.note(unit, status, worker.seconds, worker.busy),
+        report=report,
         plugins=where.plugins,
         data=where.data,
         device=where.device,
@@ -131,5 +144,5 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
         keep_models=study.keep_models,
         resources=study.resources,
         heartbeat=ledger.beat,
-        resolve=Searches(ledger.plan.units.values(), ledger.store).resolve,
+        resolve=searches.resolve,
     )

@@ -8,6 +8,7 @@ import polars as pl
 
 from harness.metrics import derive
 from harness.store import Store
+from harness.unit import Kind
 
 
 def of_units(store: Store, table: str, units: Collection[str]) -> pl.DataFrame:
@@ -21,4 +22,6 @@ def trials(store: Store, units: Collection[str]) -> pl.DataFrame:
     Columns: dataset, scenario, architecture, method, config, seed, status, metric, value, flag. A value that could
     not be computed is null, and `flag` says why.
     """
-    return derive(of_units(store, "units", units), of_units(store, "metrics", units))
+    # A large study is nearly all search, and none of it is compared.
+    rows = (store.scan(table).filter(pl.col("kind") != Kind.SEARCH) for table in ("units", "metrics"))
+    return derive(*(some.filter(pl.col("unit").is_in(list(units))).collect() for some in rows))

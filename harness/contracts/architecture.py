@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.contracts.catalog import Catalog, first_line
 
-Builder = Callable[[int, int, int], nn.Module]
+if TYPE_CHECKING:
+    from torch import nn
+
+Builder: TypeAlias = "Callable[[int, int, int], nn.Module]"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, dataclass_transform
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol, dataclass_transform
 
 from harness.contracts.catalog import Catalog, first_line, snake_case
 from harness.contracts.parts import TEST, Part
@@ -26,6 +24,9 @@ from harness.contracts.space import (
 )
 from harness.contracts.view import View
 from harness.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ANY: frozenset[str] = frozenset({"*"})
 """A method that supports every scenario."""

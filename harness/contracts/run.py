@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
-
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from harness.contracts.architecture import ArchitectureSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.view import ImageFormat, View
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 LAST, BEST_TEST = "last", "best_test"
 """Which epoch's model a method returns."""
@@ -114,7 +115,7 @@ class Artifact(Protocol):
         """Return the trained network; `original` is there to judge by, and must be neither changed nor learned from."""
 
 
-Build = Callable[[str], nn.Module]
+Build: TypeAlias = "Callable[[str], nn.Module]"
 """Gives an untrained model of the architecture by its name, as `Run.untrained_model` does; "" is what the original
 started from."""
 

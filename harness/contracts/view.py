@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from harness.contracts.parts import FORGET, RETAIN, VAL, Part
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class UndeclaredRead(HarnessError):

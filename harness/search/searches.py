@@ -14,6 +14,7 @@ from harness.contracts.space import Range, Value
 from harness.origin import Chosen, Suggested
 from harness.search.choice import Best, best_of
 from harness.search.objectives import OBJECTIVES, norm, objectives
+from harness.search.results import Results
 from harness.search.samplers import Values, nsga3_suggestions, random_suggestion
 from harness.search.stream import Stream, stream_of, streams_of
 from harness.store import Store
@@ -26,10 +27,9 @@ Cell = tuple[str, str, str]
 
 
 class Searches:
-    """Fills in what searches draw. It looks at the results of a stream when first asked: once they are all in."""
+    """Fills in what searches draw. It asks for the results of a stream when they are all in, and for each once."""
 
     def __init__(self, units: Iterable[Unit], store: Store) -> None:
-        self._store = store
         self._trials: dict[Stream, dict[int, list[Unit]]] = defaultdict(lambda: defaultdict(list))
         self._retrains: dict[tuple[Cell, int], str] = {}
         for unit in units:
@@ -37,6 +37,8 @@ class Searches:
                 self._trials[stream_of(unit)][unit.origin.number].append(unit)
             elif unit.kind == Kind.RETRAIN:
                 self._retrains[unit.cell, unit.seed] = unit.id
+        trials = (unit.id for stream in self._trials.values() for some in stream.values() for unit in some)
+        self._results = Results(store, frozenset((*trials, *self._retrains.values())))
         self._asked = cache(self._ask)
         self._best = cache(self._choose)
         self._ran = cache(self._values)
@@ -52,6 +54,10 @@ class Searches:
             best = self.best(unit)
             return unit if best is None else replace(unit, drawn=self._ran(best))
         return unit
+
+    def note(self, unit: Unit, *, done: bool) -> None:
+        """Read what a unit has left, as it ends: a driver that tells of each spares itself a look at the tables."""
+        self._results.note(unit.id, done=done)
 
     def best(self, unit: Unit) -> Best | None:
         """Return the best suggestion of the search that a unit's hyperparameters come from; None if none is usable."""
@@ -89,7 +95,7 @@ class Searches:
         """Return the objectives of the suggestions that are usable with every seed of the stream, by number."""
         frame = self._frame(units)
         wanted = [*frame["unit"], *frame["retrain"].unique()]
-        rows = objectives(frame, self._store.scan("metrics").filter(pl.col("unit").is_in(wanted)).collect())
+        rows = objectives(frame, self._results.metrics(wanted))
         means = rows.group_by("number").agg(
             *(pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).mean()).alias(name) for name in OBJECTIVES),
             seeds=pl.len(),
@@ -110,8 +116,7 @@ class Searches:
         """Return the hyperparameters that committed trials ran with, by number of the suggestion."""
         space, found = stream.space, defaultdict[int, Values](dict)
         number_of = {unit.id: number for number in numbers for unit in self._trials[stream][number]}
-        rows = self._store.scan("hyperparameters").filter(pl.col("unit").is_in(list(number_of)))
-        for unit, name, value, text in rows.select("unit", "name", "number", "text").collect().iter_rows():
+        for unit, name, value, text in self._results.hyperparameters(number_of):
             if name in space:
                 found[number_of[unit]][name] = _typed(space[name], value, text)
         return {number: {name: values[name] for name in space} for number, values in found.items()}

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
 from harness.errors import did_you_mean, one_line
 from harness.store import commits, documents, models, views
 from harness.store import fold as folding
 from harness.store import lease as leases
 from harness.store import scan as scanning
+from harness.store.commits import Commit
 from harness.store.errors import RootInvalid, RootNotWritable, UnknownPlan
 from harness.store.files import Files
 from harness.store.lease import Lease, LeaseInfo
@@ -89,6 +91,10 @@ class Store:
         identity columns reaches the files. Raises `UnknownTable`, or `StoreCorrupt` for a damaged file.
         """
         return scanning.scan(self._files, self._parts, table)
+
+    def left_by(self, unit: str, tables: Collection[str]) -> dict[str, pa.Table] | None:
+        """Return the rows of a unit that has just finished, by table; None if it did not, or was folded meanwhile."""
+        return commits.read(self._files, Commit(unit, None), tables)
 
     def replace(self, table: str, rows: pl.DataFrame, where: Mapping[str, str]) -> None:
         """Make `rows` all that `table` says about `where`, in one atomic step.

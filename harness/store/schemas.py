@@ -66,7 +66,7 @@ COMMITTED: tuple[str, ...] = tuple(
 
 def is_about_units(table: str) -> bool:
     """Say whether the rows of `table` start with the identity of a unit."""
-    return tuple(SCHEMAS[table].names[: len(IDENTITY)]) == IDENTITY
+    return table in SCHEMAS and tuple(SCHEMAS[table].names[: len(IDENTITY)]) == IDENTITY
 
 
 def schema_of(table: str) -> pa.Schema:
@@ -79,6 +79,4 @@ def schema_of(table: str) -> pa.Schema:
 @cache
 def polars_schema(table: str) -> pl.Schema:
     """Return the schema of `table` in the types of polars."""
-    empty = pl.from_arrow(schema_of(table).empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return empty.schema
+    return pl.Schema(schema_of(table))

@@ -109,6 +109,24 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, s
     _the_table_agrees(plan, store)
 
 
+def test_a_run_looks_at_the_tables_at_most_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two streams of two generations: at 50,000 units, each look takes seconds. A new root needs none."""
+    looks: list[str] = []
+    scan = Store.scan
+
+    def counted(store: Store, table: str) -> pl.LazyFrame:
+        looks.append(table)
+        return scan(store, table)
+
+    monkeypatch.setattr(Store, "scan", counted)
+    path = study(tmp_path, search=SEARCH | {"select": "reference"})
+    with pytest.raises(KeyboardInterrupt):
+        run(path, tmp_path / "runs", progress=Killer(20))
+    assert not looks
+    run(path, tmp_path / "runs")
+    assert looks == ["metrics", "hyperparameters"]
+
+
 def _the_best_was_taken(plan: Plan, store: Store) -> None:
     """Recomputed from the raw tables: no trial has a smaller norm than the one whose values the others ran with."""
     metrics = {
