@@ -49,35 +49,46 @@ class Cell:
                 yield from self._shared(where, choice, seed)
                 start = ended.get((before, choice.spec.name, choice.config), original)
                 trial = self._chosen(self._trial(where, choice, seed, start), choice, scenario)
-                looking = list(self._looking_at(trial, original))
-                is_followed = self._is_followed(trial)
+                looks, is_followed = self._looks_at(trial), self._is_followed(trial)
+                trial = replace(trial, started_from=bool(looks) or is_followed or self._is_compared_with(trial))
                 if is_followed:
                     ended[scenario, choice.spec.name, choice.config] = trial
-                yield replace(trial, started_from=bool(looking) or is_followed or self._is_compared_with(trial))
-                yield from looking
-                if seed in self.study.seeds[: self.study.timed_seeds] and "run_time" in self._measures(trial):
+                yield trial
+                yield from self._looking_at(trial, looks, original)
+                if seed in self._timed and "run_time" in self._measures(trial):
                     # What is made once for several trials is made again where one of them is timed.
-                    yield replace(trial, kind=Kind.TIMING, needs=trial.needs[:1])
+                    yield replace(trial, kind=Kind.TIMING, needs=trial.needs[:1], started_from=False)
 
-    def _looking_at(self, trial: Unit, original: Unit) -> Iterator[Unit]:
+    def _looks_at(self, trial: Unit) -> list[Kind]:
+        """What looks at the model of a trial."""
+        asked = {
+            Kind.RELEARN: "anamnesis" in self._measures(trial),
+            Kind.ATTACK: "mia_trio" in self.study.measures and not self.dataset.tampering,
+            Kind.PROBE: "probes" in self.study.measures,
+            Kind.COMPARE: "likeness" in self.study.measures and self._other(trial) is not None,
+        }
+        return [kind for kind, is_asked in asked.items() if is_asked]
+
+    def _looking_at(self, trial: Unit, kinds: Iterable[Kind], original: Unit) -> Iterator[Unit]:
         """What looks at the model of a trial; all that the trial needs is among the needs: it can be made again."""
-        if "anamnesis" in self._measures(trial):
-            yield replace(trial, kind=Kind.RELEARN, needs=(trial.id, original.id, *trial.needs[1:]))
-        if "mia_trio" in self.study.measures and not self.dataset.tampering:
-            yield replace(trial, kind=Kind.ATTACK, needs=(trial.id, *trial.needs))
-        if "probes" in self.study.measures:
-            yield replace(trial, kind=Kind.PROBE, needs=(trial.id, *trial.needs))
-        if "likeness" in self.study.measures and (other := self._other(trial)) is not None:
-            yield replace(other, started_from=True)
-            yield replace(trial, kind=Kind.COMPARE, needs=(trial.id, other.id, original.id, *trial.needs[1:]))
+        for kind in kinds:
+            needs = (trial.id, *trial.needs)
+            if kind == Kind.RELEARN:
+                needs = (trial.id, original.id, *trial.needs[1:])
+            elif kind == Kind.COMPARE and (other := self._other(trial)) is not None:
+                yield other
+                needs = (trial.id, other.id, original.id, *trial.needs[1:])
+            yield replace(trial, kind=kind, needs=needs, started_from=False)
 
     def _other(self, trial: Unit) -> Unit | None:
         """What a trial is compared with: the retrain of its seed; a retrain with that of the next seed, if any."""
-        seed, seeds = trial.seed, self.study.seeds
-        if trial.kind == Kind.RETRAIN:
-            seed = seeds[(seeds.index(seed) + 1) % len(seeds)]
-        other = self._unit(Kind.RETRAIN, trial.scenario, _reference(RETRAIN), seed)
-        return None if other.id == trial.id else other
+        seed = self._next[trial.seed] if trial.kind == Kind.RETRAIN else trial.seed
+        if trial.kind == Kind.RETRAIN and seed == trial.seed:
+            return None
+        if (key := (trial.scenario, seed)) not in self._compared:
+            unit = self._unit(Kind.RETRAIN, trial.scenario, _reference(RETRAIN), seed)
+            self._compared[key] = replace(unit, started_from=True)
+        return self._compared[key]
 
     def _is_compared_with(self, trial: Unit) -> bool:
         """Whether others are compared with a trial, so that its weights must be there until they have been."""
@@ -182,6 +193,22 @@ class Cell:
         """The scenarios of the study that have the training data as it is here."""
         scenarios = self.study.scenarios_on(self.dataset.name)
         return [scenario for scenario in scenarios if registry.tampering_of(scenario) == self.dataset.tampering]
+
+    @cached_property
+    def _timed(self) -> frozenset[int]:
+        """The seeds of trials that are timed."""
+        return frozenset(self.study.seeds[: self.study.timed_seeds])
+
+    @cached_property
+    def _next(self) -> Mapping[int, int]:
+        """The seed after each; the first comes after the last."""
+        seeds = self.study.seeds
+        return dict(zip(seeds, (*seeds[1:], *seeds[:1]), strict=True))
+
+    @cached_property
+    def _compared(self) -> dict[tuple[Named, int], Unit]:
+        """The retrains that trials are compared with, by scenario and seed: one for all methods."""
+        return {}
 
     @cached_property
     def _followed(self) -> frozenset[str]:

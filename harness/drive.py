@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness import local
-from harness.contracts.dataset import DATASETS
+from harness.contracts.dataset import DATASETS, DatasetSpec
 from harness.engine.device import pick_device
+from harness.errors import first_of
+from harness.interrupt import terminations_stop
+from harness.last_resort import last_duty
 from harness.ledger import Ledger, Progress, Silent, Summary
 from harness.planner import Plan, make_plan
 from harness.schedule import Cluster, Session, WorkerInfo, connect, probe_root, run_units
@@ -19,7 +24,8 @@ from harness.selection import Selection
 from harness.store import Store
 from harness.study import Study, load_study
 from harness.unit import Unit
-from harness.views import Written, keep_pools, rebuild
+from harness.views import Written, has_pools, keep_pools, rebuild
+from harness.watch import watch
 from harness.work import Workbench, official
 from harness.work.unit import Status
 
@@ -61,36 +67,68 @@ def run(
 
     Raises:
         HarnessError: the question or the environment is wrong; nothing was written.
-        KeyboardInterrupt: after a Ctrl-C; everything finished is kept.
+        KeyboardInterrupt: after a Ctrl-C, SIGTERM or SIGHUP; everything finished is kept.
     """
     begun = time.perf_counter()
     plan = make_plan(load_study(study) if isinstance(study, str | Path) else study)
     device = pick_device(where.device if where.cluster is None else "cpu")
-    to_run = _left(plan, Store.open(root), selection)
-    if to_run:
-        official.check([DATASETS[name] for name in sorted({unit.dataset.name for unit in to_run})], where.data)
+    official.check(_datasets(_left(plan, Store.open(root), selection)), where.data)
     store = Store.open(root, write=True)
-    with _workers(where, store, bool(to_run)) as session, store.lease(plan.id) as lease:
-        store.write_plan(plan.id, plan.to_json())
+    with terminations_stop(), store.lease(plan.id) as lease, last_duty(lease.release):
+        store = store.guarded(lease)
+        repaired = _tell(store.repair())
         store.fold(plan.units)
-        to_run = _left(plan, store, selection)
-        ledger = Ledger(plan, store, lease, progress or Silent())
-        if to_run:
-            bench = Workbench(store, device, lambda spec: official.read(spec, where.data))
-            if plan.study.farm is not None:
+        to_run = watch().chosen(_startable(plan, store, selection), lambda unit: unit.id)
+        if repaired:
+            official.check(_datasets(to_run), where.data)
+        with _workers(where, store, bool(to_run)) as session:
+            store.write_plan(plan.id, plan.to_json())
+            ledger = Ledger(plan, store, lease, progress or Silent())
+            read = partial(official.read, data=where.data)
+            bench = Workbench(store, device, read, deterministic=plan.study.deterministic)
+            if plan.study.farm is not None and (to_run or not has_pools(plan, store)):
                 keep_pools(plan, store, bench)
-            with ledger.running(to_run):
-                if session is None:
-                    _run_here(to_run, ledger, bench)
-                else:
-                    _run_on_ray(to_run, ledger, where, session)
-        written = views(plan, store)
+            if to_run:
+                with ledger.running(to_run):
+                    if session is None:
+                        _run_here(to_run, ledger, bench)
+                    else:
+                        _run_on_ray(to_run, ledger, where, session)
+            else:
+                ledger.drop_models()  # a driver that was killed at its end has left some
+            lease.beat()
+            written = views(plan, store)
     return ledger.summary(to_run, time.perf_counter() - begun, written)
 
 
 def _left(plan: Plan, store: Store, selection: Selection) -> list[Unit]:
-    models = {unit.id for unit in plan.units.values() if unit.is_start and store.has_model(unit.id)}
-    return selection.choose(plan, plan.remaining(store.committed(), models))
+    return selection.choose(plan, plan.remaining(store.committed(), store.models()))
+
+
+def _startable(plan: Plan, store: Store, selection: Selection) -> list[Unit]:
+    """Return what is left to run, with what made the weights that it needs and that are damaged.
+
+    They are read here once, before anything is run on them: a few seconds for a hundred, against units that fail.
+    """
+    checked: set[str] = set()
+    while True:
+        left = _left(plan, store, selection)
+        needed = {need for unit in left for need in unit.comes_after} - {unit.id for unit in left} - checked
+        if not _tell(store.repair_models(sorted(needed))):
+            return left
+        checked |= needed
+
+
+def _tell(repaired: Sequence[str]) -> bool:
+    """Say what was damaged, if anything was."""
+    if repaired:
+        for line in (*first_of(repaired), "what only they told is made again; all the rest is kept"):
+            warnings.warn(line, stacklevel=3)
+    return bool(repaired)
+
+
+def _datasets(units: Sequence[Unit]) -> list[DatasetSpec]:
+    return [DATASETS[name] for name in sorted({unit.dataset.name for unit in units})]
 
 
 @contextmanager
@@ -115,7 +153,7 @@ def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench) -> None:
     local.run_units(
         units,
         bench,
-        ledger.store.attempts(),
+        ledger.store.last_attempts(),
         time_limit=ledger.plan.study.time_limit,
         keep_models=ledger.plan.study.keep_models,
         resolve=searches.resolve,
@@ -135,12 +173,13 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
         units,
         root=ledger.store.uri,
         session=session,
-        attempts=ledger.store.attempts(),
+        attempts=ledger.store.last_attempts(),
         report=report,
         plugins=where.plugins,
         data=where.data,
         device=where.device,
         time_limit=study.time_limit,
+        deterministic=study.deterministic,
         keep_models=study.keep_models,
         resources=study.resources,
         heartbeat=ledger.beat,

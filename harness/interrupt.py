@@ -1,49 +1,124 @@
-"""Ctrl-C: what runs may finish within five seconds, then everything stops."""
+"""Ctrl-C, and being told to end: what runs may finish within five seconds, then everything stops."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 DRAIN_SECONDS = 5.0
+DRAIN = "drain"
+"""The name of the thread that waits so long."""
+
+TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
+"""What Slurm, Kubernetes and systemd send before they kill, and what a terminal sends that is closed."""
+
+TIME_IS_OVER = signal.SIGURG
+"""What `draining` sends itself: no Ctrl-C, and nothing to a process that does not wait for it any more."""
+
+RELAYED: dict[signal.Signals, int] = {}
+"""Under which number a signal comes that another process passes on (`harness.supervisor`); elsewhere under its own."""
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Stopped(KeyboardInterrupt):
+    """Work was ended by a signal, whose number is `signal`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.signal = signal.Signals(number)
 
 
 class Draining:
-    """Whether a first Ctrl-C has asked to begin nothing new."""
+    """Whether a first signal has asked to begin nothing new, and which."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked: signal.Signals | None = None
+
+    def stop_if_asked(self) -> None:
+        """Raise `Stopped` if a signal has asked for it."""
+        if self.asked:
+            raise Stopped(self.asked)
+
+
+@contextmanager
+def terminations_stop() -> Iterator[None]:
+    """Inside the block, SIGTERM and SIGHUP raise `Stopped`, as a Ctrl-C raises KeyboardInterrupt.
+
+    Works in the main thread. One that is ignored, as `nohup` has it, stays ignored.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    with handled(TERMINATIONS, stop):
+        yield
 
 
 @contextmanager
 def draining() -> Iterator[Draining]:
-    """Take a first Ctrl-C as a wish; a second one, or five seconds, raise KeyboardInterrupt.
+    """Take a first signal as a wish; a Ctrl-C after it, or five seconds, raise `Stopped`.
 
+    Who is told to end is often told twice, so that a second SIGTERM or SIGHUP changes nothing.
     Works in the main thread; elsewhere nothing is ever asked for.
     """
     state = Draining()
-    if threading.current_thread() is not threading.main_thread():
-        yield state
-        return
-
     main = threading.main_thread().ident
     assert main is not None
     # To that thread: it may be waiting for something, and no other would wake it.
-    timer = threading.Timer(DRAIN_SECONDS, signal.pthread_kill, [main, signal.SIGINT])
-    timer.daemon = True
+    timer = threading.Timer(DRAIN_SECONDS, signal.pthread_kill, [main, TIME_IS_OVER])
+    timer.name, timer.daemon = DRAIN, True
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if state.asked:
-            raise KeyboardInterrupt
-        state.asked = True
-        timer.start()
+        if state.asked is None:
+            state.asked = signal.Signals(number)
+            timer.start()
+            _acknowledge()
+        elif number == signal.SIGINT:
+            state.stop_if_asked()
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    def expire(number: int, frame: FrameType | None) -> None:
+        state.stop_if_asked()
+
+    with (
+        handled((signal.SIGINT,), interrupt, also_ignored=True),
+        handled(TERMINATIONS, interrupt),
+        handled((TIME_IS_OVER,), expire),
+    ):
+        try:
+            yield state
+        finally:
+            timer.cancel()
+
+
+def _acknowledge() -> None:
+    """Tell whoever looks on that a signal was heard; a file shows in its last line how everything ended."""
+    with suppress(OSError):  # of a terminal that was closed
+        if os.isatty(2):
+            line = f"stopping: what runs has {DRAIN_SECONDS:g} s to end; Ctrl-C stops it now"
+            os.write(2, f"\r\x1b[K{line}\r\n".encode())
+
+
+@contextmanager
+def handled(numbers: Sequence[signal.Signals], handler: Handler, also_ignored: bool = False) -> Iterator[None]:
+    """Let a handler have signals inside the block, in the main thread; elsewhere change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(RELAYED.get(number, number)) for number in numbers}
+    taken = [number for number in numbers if also_ignored or before[number] != signal.SIG_IGN]
+    for number in taken:
+        signal.signal(RELAYED.get(number, number), _meaning(number, handler))
     try:
-        yield state
+        yield
     finally:
-        timer.cancel()
-        signal.signal(signal.SIGINT, before)
+        for number in taken:
+            signal.signal(RELAYED.get(number, number), before[number])
+
+
+def _meaning(meant: signal.Signals, handler: Handler) -> Handler:
+    return lambda number, frame: handler(meant, frame)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.planner import Plan
-from harness.store import Lease, Store
+from harness.store import Lease, Store, StoreError, UnknownPlan
 from harness.unit import Unit, keeps_model
 from harness.views import Written
 from harness.work.unit import Status
@@ -72,12 +72,13 @@ class Ledger:
         self._to_look: Counter[str] = Counter()
         self.ran: Counter[Status] = Counter()
         self.failed: list[Unit] = []
+        self._elsewhere: dict[str, frozenset[str]] = {}
         self._unfolded = 0
         self._folded_at = time.monotonic()
 
     @contextmanager
     def running(self, units: Sequence[Unit]) -> Iterator[None]:
-        """Fold what the units of a block leave, also when it is interrupted."""
+        """Fold what the units of a block leave, also when it is interrupted; a root that fails is left as it is."""
         self.progress.begin(self.plan, units, self.cached)
         # Also what is made again, because its weights are gone, starts from weights that must be there until then.
         still = dict.fromkeys([*self._open, *(unit.id for unit in units)])
@@ -85,10 +86,18 @@ class Ledger:
         self._folded_at = time.monotonic()
         try:
             yield
-        finally:
+        except StoreError:
             self.progress.finish()
-            self.store.fold(self.plan.units)
-            self._drop_models()
+            raise
+        except BaseException:
+            self._tidy_up()
+            raise
+        self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        self.progress.finish()
+        self.store.fold(self.plan.units)
+        self.drop_models()
 
     def note(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
         """Count a unit that ended after so many seconds, while `busy` ran; fold every 500 units or 30 seconds."""
@@ -121,16 +130,27 @@ class Ledger:
             if self._to_look[trial] <= 0:
                 self._drop_model(self.plan.units[trial])
 
-    def _drop_models(self) -> None:
+    def drop_models(self) -> None:
         """Weights that the study does not keep go as soon as no unit of the plan needs them any more."""
         still = {need for unit in self.plan.remaining(self.store.committed(), ()) for need in unit.comes_after}
-        for unit in self.plan.units.values():
-            if unit.is_start and unit.id not in still:
-                self._drop_model(unit)
+        for unit in self.store.models() & self.plan.units.keys():
+            if self.plan.units[unit].is_start and unit not in still:
+                self._drop_model(self.plan.units[unit])
 
     def _drop_model(self, unit: Unit) -> None:
+        """Drop weights, unless the study keeps them or another one that runs now may need them."""
         if not keeps_model(unit, self.plan.study.keep_models):
-            self.store.drop_model(unit.id)
+            self.store.drop_model_unless(lambda plan: plan != self.plan.id and unit.id in self._units_of(plan), unit.id)
+
+    def _units_of(self, plan_id: str) -> Set[str]:
+        """Return the units of another study of this root; those of one that has not yet said are this study's."""
+        if plan_id not in self._elsewhere:
+            try:
+                document = self.store.read_plan(plan_id)
+            except UnknownPlan:
+                return self.plan.units.keys()
+            self._elsewhere[plan_id] = frozenset(unit["id"] for unit in document["units"])
+        return self._elsewhere[plan_id]
 
     def summary(self, units: Sequence[Unit], seconds: float, views: Written | None) -> Summary:
         """Return how the run ended."""

@@ -9,16 +9,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.deaths import commit_death
+from harness.engine.device import describe
 from harness.interrupt import draining
 from harness.search.gates import Gates
 from harness.unit import KeepModels, Unit
+from harness.watch import Watch, watch
 from harness.work import Workbench, perform
 from harness.work.unit import Status
 
 
-class TimeLimit(Exception):
-    """A unit took longer than its limit."""
+class TimeLimit(BaseException):
+    """A unit took longer than its limit; a method that takes every `Exception` does not take this."""
 
+
+AGAIN_SECONDS = 1.0
+"""After which a method that took it all the same is told again."""
 
 Report = Callable[[Unit, Status, float], None]
 """Told of each unit as it ends: its status, and its seconds."""
@@ -38,24 +44,48 @@ def run_units(
 
     A unit whose need failed is not tried: it stays to be run. `report` is told of each unit as it ends. `resolve` fills
     in the hyperparameters of a unit that a search determines, once its trials have ended. Raises KeyboardInterrupt
-    after a Ctrl-C, once everything finished is committed.
+    after a Ctrl-C or another signal to end, once everything finished is committed.
+
+    Under a supervisor (`harness.supervisor`) a unit may end this process, and still the next one goes on behind it:
+    the unit is tried again, at most three times in all, unless it took too long. Elsewhere a method that holds Python's
+    lock for ever cannot be ended.
     """
     lost: set[str] = set()
     gates = Gates(units)
+    own = watch()
+    attempts = {**attempts, **_bury(own, units, bench)}
     with draining() as state:
         for unit in units:
-            if state.asked:
-                raise KeyboardInterrupt
+            state.stop_if_asked()
             if lost.intersection(unit.comes_after) or gates.closed_before(unit.id):
                 lost.add(unit.id)
                 continue
-            begun = time.perf_counter()
-            limit = _limited(time_limit)
-            status = perform(resolve(unit), bench, attempts.get(unit.id, 0) + 1, keep_models, limit)
+            status: Status = "failed"
+            seconds = own.known.failed.get(unit.id)
+            if seconds is None:
+                own.renew(bench.spoiled)
+                begun, attempt = time.perf_counter(), attempts.get(unit.id, 0) + 1
+                with own.over(unit.id, attempt, time_limit):
+                    status = perform(resolve(unit), bench, attempt, keep_models, _limited(time_limit), show=True)
+                seconds = time.perf_counter() - begun
             if status == "failed":
                 lost.add(unit.id)
             gates.ended(unit.id, done=status != "failed")
-            report(unit, status, time.perf_counter() - begun)
+            report(unit, status, seconds)
+            if status == "failed":
+                own.failed(unit.id, seconds)
+        state.stop_if_asked()
+
+
+def _bury(own: Watch, units: Sequence[Unit], bench: Workbench) -> dict[str, int]:
+    """Commit the attempts that ended the processes before this one; return the number of the last one by unit."""
+    left = {unit.id: unit for unit in units}
+    for one in own.known.fallen:
+        if unit := left.get(one.unit):  # else it was committed, before the end
+            device = describe(bench.device)
+            commit_death(bench.store, unit, one.attempt, one.death, device=device, share=1.0, started=one.started)
+    own.settled()
+    return {one.unit: one.attempt for one in own.known.fallen}
 
 
 @contextmanager
@@ -69,7 +99,7 @@ def _limited(seconds: float) -> Iterator[None]:
         raise TimeLimit(f"the unit took more than its limit of {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
     try:
         yield
     finally:

@@ -12,9 +12,20 @@ from typing import Any
 from harness import registry
 from harness.cell import Cell
 from harness.contracts.dataset import DATASETS
-from harness.search.gates import Gates
+from harness.errors import HarnessError
+from harness.search.gates import Gate, Gates
 from harness.study import Study
+from harness.studyfile import Measure
 from harness.unit import DatasetRef, Kind, Named, Unit
+
+MOST_UNITS = 1_000_000
+"""Of a plan: planning takes 50 us for each unit, and gigabytes for so many."""
+WITH_UNITS: tuple[Measure, ...] = ("anamnesis", "mia_trio", "likeness", "probes", "run_time")
+"""Measures with a unit of their own for each trial."""
+
+
+class PlanTooLarge(HarnessError):
+    """A study of more units than can be planned."""
 
 
 def stage(kind: Kind) -> int:
@@ -77,7 +88,11 @@ class Plan:
 
 
 def make_plan(study: Study) -> Plan:
-    """Return the plan of a study. Equal studies give equal plans, on every machine and without the data."""
+    """Return the plan of a study. Equal studies give equal plans, on every machine and without the data.
+
+    Raises `PlanTooLarge`, before any unit is made.
+    """
+    _refuse_too_large(study)
     units: dict[str, Unit] = {}
     left_out: list[str] = []
     for dataset in _datasets(study):
@@ -93,6 +108,30 @@ def make_plan(study: Study) -> Plan:
     return Plan(study, {unit.id: unit for unit in stages}, tuple(dict.fromkeys(left_out)))
 
 
+def _refuse_too_large(study: Study) -> None:
+    about = sum(_about(study, dataset.name) for dataset in study.datasets) * len(study.architectures)
+    if about > MOST_UNITS:
+        raise PlanTooLarge(
+            f"study {study.name!r} has about {about:,} units, and a plan has at most {MOST_UNITS:,}; ask for fewer "
+            "seeds, scenarios, settings, suggestions or shadows, or divide it"
+        )
+
+
+def _about(study: Study, dataset: str) -> int:
+    """Return how many units a data set has on one architecture: one that several methods share may count as several."""
+    scenarios = study.scenarios_on(dataset)
+    named = Counter(scenario.partition(":")[0] for scenario in scenarios)
+    served = [sum(n for name, n in named.items() if one.spec.supports(name)) for one in study.methods]
+    trials, further = 2 * len(scenarios) + sum(served), sum(one in study.measures for one in WITH_UNITS)
+    count = len(study.seeds) * (1 + trials * (1 + further)) + sum(len(registry.evidence_of(one)) for one in scenarios)
+    if study.search is not None:
+        searched = sum(n for one, n in zip(study.methods, served, strict=True) if one.searched)
+        count += searched * study.search.trials * len(study.search.seeds)
+    if study.farm is not None:
+        count += len(study.farm.numbers) * (1 + len(study.farm.pools) * (2 + len(study.methods)))
+    return count
+
+
 def _datasets(study: Study) -> Iterator[DatasetRef]:
     """Each data set as it is, and as the scenarios of the study have it tampered with."""
     for dataset in study.datasets:
@@ -103,11 +142,14 @@ def _datasets(study: Study) -> Iterator[DatasetRef]:
 def with_needs(plan: Plan, chosen: Iterable[Unit]) -> list[Unit]:
     """Return the chosen units and everything they need or wait for, in the order of the plan."""
     wanted: set[str] = set()
+    gates: set[Gate] = set()
     pending = [unit.id for unit in chosen]
     while pending:
         identity = pending.pop()
         if identity not in wanted:
             wanted.add(identity)
             pending.extend(plan.units[identity].comes_after)
-            pending.extend(plan.gates.closing(identity))
+            for gate in set(plan.gates.before(identity)) - gates:
+                gates.add(gate)
+                pending.extend(plan.gates.holding(gate))
     return [unit for unit in plan.units.values() if unit.id in wanted]

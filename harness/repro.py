@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from harness import registry
 from harness.contracts.artifact import ARTIFACTS
 from harness.contracts.catalog import Catalog
 from harness.contracts.method import METHODS
+from harness.engine.device import describe
 from harness.errors import HarnessError
 from harness.search.searches import Searches
 from harness.store import Store
@@ -33,7 +35,10 @@ INCIDENTAL = frozenset(
 )
 """Columns that say where and when a unit ran, not what it found."""
 TOLERANCE: Mapping[str, float] = {"cpu": 0.0, "cuda": 0.01}
-"""By how much a number may differ, absolutely: on a CPU not by a bit; on CUDA some kernels add up in any order."""
+"""By how much a number may differ, absolutely: on a CPU not by a bit; on CUDA some kernels add up in any order, unless
+the study says `deterministic: true` and the device is of the same kind.
+
+The larger one counts where the unit had run on another kind of device."""
 
 
 class NotReproducible(HarnessError):
@@ -93,13 +98,23 @@ def find(store: Store, begun: str) -> tuple[Unit, Mapping[str, Unit]]:
     registry.load()
     found: dict[str, Mapping[str, Unit]] = {}
     for plan in store.plans():
-        planned = {document["id"]: Unit.from_json(document) for document in store.read_plan(plan)["units"]}
+        planned = _planned(store, plan)
         found |= {identity: planned for identity in planned if identity.startswith(begun)}
     if len(found) != 1:
         many = f"{len(found)} units" if found else "no unit"
-        raise NotReproducible(f"{many} of the plans in {store.uri} begin with {begun!r}; give more of one id")
+        raise NotReproducible(f"{many} of the plans in {store.address} begin with {begun!r}; give more of one id")
     ((identity, units),) = found.items()
     return units[identity], units
+
+
+def _planned(store: Store, plan: str) -> dict[str, Unit]:
+    try:
+        found = {document["id"]: Unit.from_json(document) for document in store.read_plan(plan)["units"]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotReproducible(f"plan {plan} in {store.address} has a unit of another version: {error!r}") from error
+    if lost := {need for unit in found.values() for need in unit.comes_after} - found.keys():
+        raise NotReproducible(f"plan {plan} in {store.address} lacks unit {min(lost)}, which others need")
+    return found
 
 
 def reproduce(
@@ -115,16 +130,36 @@ def reproduce(
     resolve = Searches(units.values(), store).resolve
     with tempfile.TemporaryDirectory(prefix="harness-repro-") as folder:
         scratch = Store.open(str(Path(folder) / "root"), write=True)
-        bench = Workbench(_Scratch(scratch, store), device, partial(official.read, data=data))
+        read, deterministic = partial(official.read, data=data), _was_deterministic(store, unit)
+        bench = Workbench(_Scratch(scratch, store), device, read, deterministic=deterministic)
         for one in _to_run(unit, units, store):
             _refuse_other_version(one)
             if perform(resolve(one), bench, keep_models="farm") == "failed":
                 message = scratch.scan("failures").filter(pl.col("unit") == one.id).collect()["message"][0]
                 raise NotReproducible(f"{one} failed this time: {message}")
         rows = [(name, _rows(store, name, unit), _rows(scratch, name, unit)) for name in COMPARED]
-    tolerance = TOLERANCE[device.type]
+        devices = {describe(device), *_devices(store, unit)}
+    tolerance = 0.0 if deterministic and len(devices) == 1 else max(map(_tolerance, devices))
     differences = [one for name, stored, again in rows for one in _differences(name, stored, again, tolerance)]
     return Reproduction(unit, sum(map(_values, (stored for _, stored, _ in rows))), tuple(differences), tolerance)
+
+
+def _tolerance(device: str) -> float:
+    return TOLERANCE.get(device.partition(":")[0], max(TOLERANCE.values()))
+
+
+def _was_deterministic(store: Store, unit: Unit) -> bool:
+    """Say whether a unit ran with kernels that always give the same bits, as its row says."""
+    rows = store.scan("units").filter(pl.col("unit") == unit.id).collect()
+    return any("deterministic" in json.loads(text) for text in rows["versions"].drop_nulls())
+
+
+def _devices(store: Store, unit: Unit) -> list[str]:
+    """Return on what a unit has run, as its row says: `cpu`, `cuda:` and a name."""
+    devices: list[str] = (
+        store.scan("units").filter(pl.col("unit") == unit.id).collect()["device"].drop_nulls().to_list()
+    )
+    return devices
 
 
 def _to_run(unit: Unit, units: Mapping[str, Unit], store: Store) -> Iterator[Unit]:

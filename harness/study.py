@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness import registry
 from harness.contracts.architecture import ARCHITECTURES, ArchitectureSpec
-from harness.contracts.dataset import DATASETS, DatasetSpec
+from harness.contracts.dataset import DATASETS, DatasetSpec, ValFrom
 from harness.contracts.method import METHODS, VARIANT, MethodSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.scenario import Facts
@@ -63,6 +64,7 @@ class Study:
     measures: tuple[Measure, ...]
     resources: Resources
     time_limit: float
+    deterministic: bool
     keep_models: KeepModels
     published: tuple[tuple[int, str], ...] = ()
     """How many models others count for the same question, and what they are."""
@@ -128,6 +130,7 @@ def _resolve(file: YamlFile, raw: StudyFile) -> Study:
         measures=tuple(raw.measures),
         resources=raw.resources if raw.resources == "auto" else raw.resources.model_dump(),
         time_limit=raw.time_limit,
+        deterministic=raw.deterministic,
         keep_models=raw.keep_models,
         published=tuple((one.count, one.what) for one in raw.published),
         originals=raw.originals,
@@ -238,7 +241,8 @@ def _dataset(text: str) -> list[DatasetRef]:
         return [_reference(spec, 0) for spec in specs]
     for spec in specs:
         total = spec.development + spec.test
-        if not (count.isascii() and count.isdigit() and 10 * spec.classes <= int(count) < total):
+        is_count = count.isascii() and count.isdigit() and len(count) <= len(str(total))
+        if not (is_count and 10 * spec.classes <= int(count) < total):
             raise HarnessError(
                 f"{text!r}: the subset must be a whole number from {10 * spec.classes} to {total - 1} images"
             )
@@ -281,7 +285,12 @@ def development_images(dataset: DatasetRef) -> int:
 
 def _training_images(dataset: DatasetRef) -> int:
     spec = DATASETS[dataset.name]
-    return len(divide(development_images(dataset), dataset.count or spec.development + spec.test, spec.val)[0])
+    return _train_size(development_images(dataset), dataset.count or spec.development + spec.test, spec.val)
+
+
+@cache
+def _train_size(development: int, total: int, val: ValFrom) -> int:
+    return len(divide(development, total, val)[0])
 
 
 def _method(entry: str | Mapping[str, Mapping[str, Any] | None], scenarios: Iterable[str]) -> list[MethodChoice]:

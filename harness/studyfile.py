@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -44,19 +45,36 @@ Measure = Literal[
 Originals = Literal["per_seed", "shared"]
 """What trials start from: each from the original of its own seed, or all from that of the study's first seed."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=60)]
+Names = Annotated[list[str], Field(min_length=1, max_length=300)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 PLAIN = {
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "list_type": "must be a list",
     "string_type": "must be a text",
-    "string_pattern_mismatch": "must consist of letters, digits, - and _",
+    "string_pattern_mismatch": "must consist of letters, digits, _ and - (not first)",
     "too_short": "must hold at least one entry",
 }
 """What pydantic says in words of Python, by the type of its error."""
 SHOWN_CHARACTERS = 60
 """A wrong value is shown if it is no longer than this."""
+
+
+class _Shown(reprlib.Repr):
+    """Writes a value, but no more of it than can be shown: aliases make a few bytes of YAML a value without end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxdict, self.maxset = 3, 8, 8, 8
+        self.maxstring = self.maxother = 2 * SHOWN_CHARACTERS
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python writes no whole number of thousands of digits."""
+        return repr(x) if x.bit_length() < 4 * SHOWN_CHARACTERS else self.fillvalue
+
+
+_SHOWN = _Shown()
 
 
 class RecipeOverrides(BaseModel):
@@ -92,7 +110,7 @@ class FarmFile(BaseModel):
     shadows: Annotated[int, Field(ge=0, le=100_000, multiple_of=2)] = 0
     retrains: Annotated[int, Field(ge=0, multiple_of=2)] | None = None
     tuning: Annotated[int, Field(ge=0, le=10_000, multiple_of=2)] = 0
-    pools: Annotated[dict[Name, PoolFile], Field(min_length=1)] = {
+    pools: Annotated[dict[Name, PoolFile], Field(min_length=1, max_length=1000)] = {
         "canary": PoolFile(size=120, labels="random"),
         "clean": PoolFile(size=120),
     }
@@ -100,7 +118,7 @@ class FarmFile(BaseModel):
     queries: Annotated[list[Query], Field(min_length=1)] = ["identity"]
     levels: Annotated[list[Level], Field(min_length=1)] = list(LEVELS)
     attacks: list[FurtherAttack] | Literal["all"] = [*ATTACKS]
-    methods: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
+    methods: Names | Literal["all"] = "all"
     seed: Seed = 0
 
     def resolve(self) -> Farm | None:
@@ -187,11 +205,13 @@ class StudyFile(BaseModel):
 
     name: Name
     question: str = ""
-    datasets: Annotated[list[str], Field(min_length=1)]
-    architectures: Annotated[list[str], Field(min_length=1)]
-    scenarios: Annotated[list[str], Field(min_length=1)]
-    methods: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] | Literal["all"]
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[Seed], Field(min_length=1)] = 1
+    datasets: Names
+    architectures: Names
+    scenarios: Names
+    methods: (
+        Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1, max_length=1000)] | Literal["all"]
+    )
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[Seed], Field(min_length=1, max_length=10_000)] = 1
     originals: Originals = "per_seed"
     recipe: RecipeOverrides = RecipeOverrides()
     search: SearchFile = SearchFile()
@@ -206,6 +226,7 @@ class StudyFile(BaseModel):
     timed_seeds: Annotated[int, Field(ge=1)] | None = None
     resources: Literal["auto"] | ResourcesFile = "auto"
     time_limit: Annotated[float, Field(gt=0, le=1e8)] = 3600.0
+    deterministic: bool = False
     keep_models: KeepModels = "original"
     published: list[PublishedFile] = []
 
@@ -231,8 +252,9 @@ def _first_mistake(file: YamlFile, error: ValidationError) -> InvalidFile:
     if first["type"] == "missing":
         absent = first["loc"][-1]
         return file.error(key if key[-1] == absent else (*key, absent), "the key is missing")
-    found = first["input"]
-    shown = f", not {found!r}" if found is not None and len(repr(found)) <= SHOWN_CHARACTERS else ""
+    found, shown = _SHOWN.repr(first["input"]), ""
+    if first["input"] is not None and len(found) <= SHOWN_CHARACTERS and _SHOWN.fillvalue not in found:
+        shown = f", not {found}"
     text = PLAIN.get(first["type"]) or first["msg"][0].lower() + first["msg"][1:]
     return file.error(key, f"{text}{shown}")
 

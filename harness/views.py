@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from harness.audit import FarmAudit, attack_rows, audit_farm, challenge_rows
 from harness.errors import HarnessError, one_line
+from harness.farm import EVERYTHING
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.planner import Plan
@@ -18,7 +18,7 @@ from harness.registry import caution_of, follows, parse_scenario
 from harness.search.table import search_rows
 from harness.store import Store
 from harness.store.schemas import polars_schema
-from harness.tracking import TrackingUnavailable, sync
+from harness.tracking import TrackingUnavailable, sync_in_time
 from harness.unit import Kind
 from harness.verdict import chosen_on_test, sees_validation
 
@@ -33,14 +33,14 @@ class NothingRan(HarnessError):
 def refuse_empty(plan: Plan, store: Store) -> None:
     """Raise `NothingRan` unless a root holds at least one finished unit of a plan."""
     if store.committed().isdisjoint(plan.units):
-        raise NothingRan(f"nothing of plan {plan.id} is in {store.uri}; run the study first")
+        raise NothingRan(f"nothing of plan {plan.id} is in {store.address}; run the study first")
 
 
 @dataclass(frozen=True)
 class Written:
     """Where the report of a study is (None: it could not be written), and in one line each what could not be done."""
 
-    report: Path | None
+    report: str | None
     missing: tuple[str, ...] = ()
 
 
@@ -63,9 +63,11 @@ def rebuild(plan: Plan, store: Store) -> Written:
     except Exception as error:
         missing.append(f"the report could not be written: {one_line(error)}; try: harness report {plan.study.name}")
     try:
-        sync(plan, store)
+        sync_in_time(plan, store)
     except TrackingUnavailable as error:
         missing.append(f"MLflow is not up to date: {error}")
+    except Exception as error:
+        missing.append(f"MLflow is not up to date: {one_line(error)}; try: harness sync {plan.study.name}")
     return Written(page, tuple(missing))
 
 
@@ -100,8 +102,8 @@ def _report(
     rankings: pl.DataFrame,
     audited: FarmAudit | None,
     attacked: pl.DataFrame | None,
-) -> Path:
-    from harness.report import ReportData, write_report
+) -> str:
+    from harness.report import ReportData, render
     from harness.report.data import PLANNED, SHEETS, TRACES
 
     study, classes = plan.study, classes_of(plan)
@@ -134,7 +136,7 @@ def _report(
     )
     if audited is not None:
         data = replace(data, roc=audited.roc, effects=audited.effects, worlds=audited.worlds, growth=audited.growth)
-    return write_report(data, Path(store.report_path(study.name)))
+    return store.write_report(study.name, render(data).encode())
 
 
 def _scenarios(plan: Plan) -> set[str]:
@@ -145,6 +147,16 @@ def cautions_of(plan: Plan) -> tuple[str, ...]:
     """Return what has to be said with the numbers of a study's scenarios, a sentence or two each; empty for most."""
     scenarios = dict.fromkeys(unit.scenario.name for unit in plan.units.values() if unit.kind == Kind.UNLEARN)
     return tuple(filter(None, map(caution_of, scenarios)))
+
+
+def has_pools(plan: Plan, store: Store) -> bool:
+    """Say whether the `pools` table holds all that `keep_pools` writes."""
+    farm = plan.study.farm
+    assert farm is not None
+    names = (*farm.pools, EVERYTHING) if farm.draws else farm.pools
+    farms = {(unit.dataset.label, unit.farm.digest) for unit in plan.units.values() if unit.farm is not None}
+    known = set(store.scan("pools").select("dataset", "farm", "pool").collect().rows())
+    return known >= {(*farm, name) for farm in farms for name in names}
 
 
 def keep_pools(plan: Plan, store: Store, bench: Workbench) -> None:

@@ -11,6 +11,10 @@ from harness.errors import HarnessError
 
 Key = tuple[str | int, ...]
 KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+MOST_BYTES, MOST_KEYS = 200_000, 10_000
+"""Of a file and of a mapping in it: YAML is read slowly, and nobody writes so much by hand."""
+_UNMAKEABLE = (ValueError, ArithmeticError, LookupError, AttributeError)
+"""What PyYAML raises where a tag or a pattern promises a value and the text holds another: `!!bool maybe`."""
 
 
 class InvalidFile(HarnessError):
@@ -22,9 +26,20 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
-        except ValueError as error:
-            raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from error
+            made = super().construct_object(node, deep)
+            if isinstance(made, int) and made.bit_length() > 63:
+                raise ValueError("a whole number of more digits than anything is counted in")
+            return made
+        except _UNMAKEABLE as error:
+            problem = str(error) if isinstance(error, ValueError) else f"that is no value of the type {node.tag}"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from error
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put merged keys into a mapping; merges of merges may double at every step."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            problem = f"a mapping has more than {MOST_KEYS:,} keys, with those that it merges"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
 
 class YamlFile:
@@ -33,7 +48,7 @@ class YamlFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            text = path.read_text("utf-8")
+            text = _text(path)
             self._root = yaml.compose(text, Loader=_Loader)
             self.content: Any = yaml.load(text, Loader=_Loader)
         except OSError as error:
@@ -46,6 +61,8 @@ class YamlFile:
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise InvalidFile(f"{path}:{line}: the character #x{error.character:02x} is not allowed") from error
+        except (ValueError, ArithmeticError) as error:  # of the scanner, which names no place: "\\UFFFFFFFF"
+            raise InvalidFile(f"{path}:1: not valid YAML: {error}") from error
         except RecursionError as error:
             raise InvalidFile(f"{path}:1: not a study: its values are nested too deeply") from error
         if not isinstance(self.content, dict):
@@ -95,3 +112,14 @@ class YamlFile:
 
     def _error_at(self, node: yaml.Node, key: Key, message: str) -> InvalidFile:
         return InvalidFile(f"{self.path}:{node.start_mark.line + 1}: {'.'.join(map(str, key))}: {message}")
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file; raise `InvalidFile` where it is no file (a pipe has no end) or too long."""
+    if not path.is_dir() and path.exists() and not path.is_file():
+        raise InvalidFile(f"{path}: cannot be read: neither a file nor a link to one")
+    with path.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InvalidFile(f"{path}: longer than the {MOST_BYTES:,} bytes that a study may have")
+    return content.decode("utf-8")

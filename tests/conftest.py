@@ -1,10 +1,13 @@
-"""What all tests share: one thread for torch, and the helper modules of this folder."""
+"""What all tests share: one thread for torch, the helper modules of this folder, and an object store."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 # Before torch is imported, so that neither this process nor those it starts spread over the cores: results would
 # differ in the last bits, and two busy processes would slow each other down.
@@ -15,3 +18,14 @@ os.environ["MALLOC_MMAP_THRESHOLD_"], os.environ["MALLOC_TRIM_THRESHOLD_"] = str
 # Each process tells the commit it runs from; whoever commits while the tests run must not tell two of them apart.
 os.environ["HARNESS_COMMIT"] = "0" * 40
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """The port of an S3 server that runs as long as the tests do; its keys are in the environment."""
+    import tiny_s3
+
+    with pytest.MonkeyPatch.context() as patch, tiny_s3.server() as port:
+        for name, value in tiny_s3.KEYS.items():
+            patch.setenv(name, value)
+        yield port

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
+import termios
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -26,6 +31,8 @@ from harness.study import load_study
 END_SECONDS = 600.0  # of a busy machine
 APART = ("failures",)
 """Tables that may differ from those of the undisturbed run: they tell of the disturbance."""
+
+Moment = Callable[[], bool]
 
 Begun = Mapping[str, tuple[datetime, int]]
 """When each finished unit began, and in which attempt."""
@@ -64,6 +71,8 @@ class Chaos:
     row: Row
     options: tuple[str, ...] = ("--local",)
     environment: Mapping[str, str] = field(default_factory=dict)
+    others: Collection[str] = ()
+    """Units of other studies that are in both roots."""
     _known: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
     @cached_property
@@ -84,16 +93,28 @@ class Chaos:
         """Return the units whose commits are not yet folded."""
         return {path.stem for path in (self.root / "commits").glob("*.arrow") if "." not in path.stem}
 
+    def leases(self) -> list[Path]:
+        """Return what says that a driver runs."""
+        return list((self.root / "studies").glob("*.lease"))
+
     def wait_for(self, count: int, process: subprocess.Popen[str]) -> set[str]:
         """Wait until `count` units are committed, in parts or not, while the driver runs; return those seen."""
         seen = tiny_study.committed(self.root) if self.root.exists() else set()
-        deadline = time.monotonic() + END_SECONDS
-        while len(seen) < count:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, f"{len(seen)} of {count} units"
-            seen |= self.pending()
-            time.sleep(0.002)
+
+        def enough() -> bool:
+            seen.update(self.pending())
+            return len(seen) >= count
+
+        self.wait_until(enough, process)
         return seen
+
+    def wait_until(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+        """Wait until a condition holds, while the driver runs."""
+        deadline = time.monotonic() + END_SECONDS
+        while not condition():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"{len(self.pending())} units are committed and not folded"
+            time.sleep(0.002)
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         """End a driver, and what it has started in its group, at once."""
@@ -118,14 +139,14 @@ class Chaos:
         """Run the study once more, to its end, and judge; return what the driver said.
 
         Args:
-            but: units that were finished and had to run again: what held them was destroyed.
+            but: units that were finished and had to run again, once: what held them was destroyed.
             failed: units that have to end as failures, in the undisturbed run too.
         """
         answer = self.run()
         assert answer.code == (1 if failed else 0), answer.err
         self._compare(but)
         store = Store.open(str(self.root))
-        assert store.committed() == self.plan.units.keys() - set(failed)
+        assert store.committed() == {*self.plan.units, *self.others} - set(failed)
         self.row.doubled += sum(self._doubled(store, table) for table in SCHEMAS)
         causes = store.scan("failures").collect()
         assert set(failed) <= set(causes["unit"])
@@ -135,6 +156,7 @@ class Chaos:
         self.row.equal &= not differing
         assert not differing, differing
         assert (self.row.lost, self.row.doubled, self.row.again) == (0, 0, 0), self.row
+        self._known |= {unit: when for unit, when in self.begun().items() if unit in but}
         return answer
 
     def _compare(self, but: Collection[str]) -> None:
@@ -155,6 +177,62 @@ class Chaos:
                     assert_frame_equal(found[table], expected[table], check_exact=True)
                 except AssertionError as difference:
                     yield f"{table}: {difference}"
+
+
+def reached(study: Chaos, count: int) -> Moment:
+    """So many units are committed, and a driver has begun."""
+    seen = set(study.begun()) if study.root.exists() else set()
+
+    def enough() -> bool:
+        seen.update(study.pending())  # what is folded meanwhile counts as well
+        return len(seen) >= count and bool(study.leases())
+
+    return enough
+
+
+def changed(study: Chaos, table: str) -> Moment:
+    """A part of a table is written, also the same again."""
+
+    def parts() -> dict[str, int]:
+        found = (study.root / "tables" / table).rglob("*.parquet")
+        return {str(part): part.stat().st_mtime_ns for part in found}
+
+    before = parts()
+    return lambda: parts() != before
+
+
+def folding(study: Chaos) -> Moment:
+    """Some of what is committed is in parts, and still in commits."""
+    written = changed(study, "metrics")
+    return lambda: written() and bool(study.pending())
+
+
+def start_on_terminal(study: Chaos) -> tuple[subprocess.Popen[str], int]:
+    """Start a driver on a terminal of its own; return that terminal's other end."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [tiny_study.HARNESS, "run", study.study, "--root", study.root, *study.options],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        text=True,
+        env=os.environ | study.environment,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    return process, ours
+
+
+def session(leader: subprocess.Popen[Any]) -> dict[int, str]:
+    """Return what lives of the session that a process leads: what the processes are called, by their ids."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            status = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(status[3]) == leader.pid and status[0] != "Z":
+                found[int(entry.name)] = (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
+    return found
 
 
 def table(rows: Collection[Row]) -> str:

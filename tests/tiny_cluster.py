@@ -25,12 +25,16 @@ START_SECONDS, END_SECONDS = 600, 600  # of a busy machine
 
 @dataclass(frozen=True)
 class Head:
-    """A head node: its host and port, the address of its dashboard, its token, and the environment that knows both."""
+    """A head node: its host and port, the address of its dashboard, its token, and the environment that knows it.
+
+    `process` leads the session of all that belongs to the node.
+    """
 
     gcs: str
     address: str
     token: str
     environment: Mapping[str, str]
+    process: subprocess.Popen[bytes]
 
     def ask(self, path: str) -> Any:
         """Return what the dashboard answers."""
@@ -62,31 +66,34 @@ class Head:
 
 
 @contextmanager
-def head_node(host: str = "127.0.0.1", cpus: int = 1) -> Iterator[Head]:
-    """Run a head node on an address of this machine as long as the block lasts."""
+def head_node(host: str = "127.0.0.1", cpus: int = 1, with_token: bool = True) -> Iterator[Head]:
+    """Run a head node on an address of this machine as long as the block lasts; one without a token lets all in."""
     token, (port, dashboard, clients) = "ab" * 32, free_ports(3)
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    environment = {"RAY_AUTH_MODE": "token" if with_token else "disabled", "RAY_AUTH_TOKEN": token}
     options = {
         **{"--port": port, "--dashboard-port": dashboard, "--ray-client-server-port": clients},
         **{"--node-ip-address": host, "--dashboard-host": host, "--dashboard-agent-listen-port": 0},
         "--num-cpus": cpus,
     }
-    with _ray_start(["--head", "--disable-usage-stats"], options, environment):
-        yield Head(f"{host}:{port}", f"http://{host}:{dashboard}", token, environment)
+    with _ray_start(["--head", "--disable-usage-stats"], options, environment) as process:
+        yield Head(f"{host}:{port}", f"http://{host}:{dashboard}", token, environment, process)
 
 
 @contextmanager
-def joined_node(head: Head, host: str, cpus: int, within: Sequence[str]) -> Iterator[None]:
-    """Run a node that joins a head as long as the block lasts; `within` is the command that starts it elsewhere."""
+def joined_node(head: Head, host: str, cpus: int, within: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a node that joins a head as long as the block lasts; `within` is the command that starts it elsewhere.
+
+    Yields the process that leads its session.
+    """
     options = {"--address": head.gcs, "--node-ip-address": host, "--num-cpus": cpus}
-    with _ray_start([], options, head.environment, within):
-        yield
+    with _ray_start([], options, head.environment, within) as process:
+        yield process
 
 
 @contextmanager
 def _ray_start(
     flags: Sequence[str], options: Mapping[str, object], environment: Mapping[str, str], within: Sequence[str] = ()
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -106,7 +113,7 @@ def _ray_start(
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-            yield
+            yield process
         finally:
             process.terminate()
             try:

@@ -74,9 +74,9 @@ def plan_of(folder: Path, study: Mapping[str, Any] = TINY, **changes: Any) -> Pl
     return make_plan(load_study(write_study(folder, study, **changes)))
 
 
-def harness(*args: object) -> Answer:
-    """Run a command in this process, through the function behind the `harness` script."""
-    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+def harness(*args: object, stream: type[io.StringIO] = io.StringIO) -> Answer:
+    """Run a command in this process, through the function behind the `harness` script; `stream` takes what it says."""
+    out, err, argv = stream(), stream(), sys.argv
     sys.argv = ["harness", *map(str, args)]
     code: int | str | None = 0
     try:

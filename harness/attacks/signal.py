@@ -62,7 +62,8 @@ def _check_logits(z: Floats, y: npt.NDArray[Any]) -> None:
 
 def loss_from_phi(phi: npt.ArrayLike) -> Floats:
     """Return the cross-entropy loss softplus(-phi), in nats, exact also where p_y rounds to 1."""
-    return np.asarray(np.logaddexp(0.0, -np.asarray(phi, dtype=np.float64)), dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # a diverged model has no loss
+        return np.asarray(np.logaddexp(0.0, -np.asarray(phi, dtype=np.float64)), dtype=np.float64)
 
 
 def confidence_from_phi(phi: npt.ArrayLike) -> Floats:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, as_line, cause, one_line
+from harness.interrupt import Stopped
+from harness.last_resort import ends_in_time
+from harness.secrets import has_secrets
 
 COMMANDS = {
     "init": "Begin a study, or a method, with a commented file.",
@@ -84,8 +91,16 @@ def group(ctx: click.Context) -> None:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
+    """
     warnings.formatwarning = _one_line
+    with ends_in_time(lambda number: f"harness: {as_line(_farewell(number))}"):
+        _main()
+
+
+def _main() -> NoReturn:
     try:
         sys.exit(group.main(prog_name="harness", standalone_mode=False) or 0)
     except HarnessError as error:
@@ -94,20 +109,49 @@ def main() -> None:
         _stop(error.format_message(), 2)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _stop("interrupted; everything finished is kept, the same command goes on", 130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        _stop_after_signal(error)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a full disk, a folder that is gone or another's: not of the root, which the store names
+        _stop(cause(error), 2)
+    except Exception as error:
+        if not _is_of_parts(error):
+            raise
+        _stop(f"the tables cannot be read: {one_line(error)}; is a part of them damaged?", 2)
+
+
+def _is_of_parts(error: Exception) -> bool:
+    """Say whether polars could not read a Parquet file: one that was made to look right to every check before."""
+    return type(error).__module__ == "polars.exceptions" and "parquet" in str(error)
 
 
 def _one_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """Return a warning as a user reads it: what is said, not which line of code said it."""
-    return f"harness: {'' if category is UserWarning else f'{category.__name__}: '}{' '.join(str(message).split())}\n"
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    return f"harness: {as_line(f'{kind}{message}')}\n"
 
 
-def _stop(message: str, code: int) -> None:
-    click.echo(f"harness: {' '.join(message.split())}", err=True)
+def _stop_after_signal(error: BaseException) -> NoReturn:
+    """End as a signal asks to; click makes an Abort of every KeyboardInterrupt."""
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more could only interrupt the end of the interpreter
+    stopped = error.__cause__ if isinstance(error, click.Abort) else error
+    number = stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT
+    _stop(_farewell(number), 128 + number)
+
+
+def _farewell(number: signal.Signals) -> str:
+    """Return what to say at the end: the very command that goes on, unless a password may stand in it."""
+    how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    command = shlex.join(["harness", *sys.argv[1:]])
+    which = "" if has_secrets(command) else f": {command}"
+    return f"{how}; everything finished is kept, the same command goes on{which}"
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    click.echo(f"harness: {as_line(message)}", err=True)
     sys.exit(code)

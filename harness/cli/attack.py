@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import options
+from harness.cli.text import say
 
 if TYPE_CHECKING:
     from harness.planner import Plan
@@ -60,7 +61,7 @@ def _show_power(plan: Plan, as_json: bool) -> None:
 
     found = powers_of(plan)
     document = {label: asdict(power) for label, power in found.items()}
-    click.echo(json.dumps(document, indent=2) if as_json else "\n".join(farm_lines(found)))
+    say(json.dumps(document, indent=2) if as_json else "\n".join(farm_lines(found)))
 
 
 def _show_differences(plan: Plan, store: Store, against: str, as_json: bool) -> None:
@@ -69,7 +70,7 @@ def _show_differences(plan: Plan, store: Store, against: str, as_json: bool) -> 
 
     frame = differences(plan.units, store, against)
     if as_json:
-        click.echo(frame.write_json())
+        say(frame.write_json())
         return
     rows = [
         [
@@ -82,8 +83,8 @@ def _show_differences(plan: Plan, store: Store, against: str, as_json: bool) -> 
         ]
         for row in frame.sort("dataset", "architecture", "pool", "null", "difference").iter_rows(named=True)
     ]
-    click.echo(f"AUC (L2) minus that of {against}; paired by shadows, p adjusted for all rows (Benjamini-Hochberg)\n")
-    click.echo(columns(rows, ["pool", "null", "method", "difference", "95 % interval", "p adjusted"]))
+    say(f"AUC (L2) minus that of {against}; paired by shadows, p adjusted for all rows (Benjamini-Hochberg)\n")
+    say(columns(rows, ["pool", "null", "method", "difference", "95 % interval", "p adjusted"]))
 
 
 def _show_attacks(plan: Plan, store: Store, metric: str, as_json: bool) -> None:
@@ -94,17 +95,17 @@ def _show_attacks(plan: Plan, store: Store, metric: str, as_json: bool) -> None:
 
     frame = attacks(plan, store)
     if as_json:
-        click.echo(frame.write_json())
+        say(frame.write_json())
         return
     known = frame["metric"].unique().to_list()
     if known and metric not in known:
         raise HarnessError(f"no metric {metric!r} in the audit{did_you_mean(metric, known)}")
     chosen = frame.filter(metric=metric).sort("dataset", "architecture", "pool", "level", "null", "value")
     if chosen.is_empty():
-        click.echo("no signals of the farm yet; run the study first")
+        say("no signals of the farm yet; run the study first")
         return
     accuracy = release_accuracy(plan.units, store)
-    click.echo(columns([_row(row, accuracy) for row in chosen.iter_rows(named=True)], HEADER))
+    say(columns([_row(row, accuracy) for row in chosen.iter_rows(named=True)], HEADER))
 
 
 HEADER = ["pool", "level", "null", "method", "value", "95 % interval", "no leak", "p adj.", "test acc", "K", "flags"]

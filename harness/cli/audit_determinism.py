@@ -9,6 +9,7 @@ import click
 
 from harness.cli import options
 from harness.cli.repro import device, document, text
+from harness.cli.text import say
 from harness.errors import HarnessError
 
 
@@ -52,17 +53,17 @@ def command(
     ended = store.committed()
     known = [unit for unit in units.values() if unit.id in ended and unit.kind != Kind.TIMING]
     if not known:
-        raise NothingToRepeat(f"nothing of {study} is in {store.uri}; run the study first")
+        raise NothingToRepeat(f"nothing of {study} is in {store.address}; run the study first")
     drawn = random.Random(seed).sample(known, max(1, round(share * len(known))))
     found = []
     for unit in drawn:
         found.append(reproduce(unit, units, store, pick_device(device), data))
         if not as_json:
-            click.echo(f"{unit.id}  {text(found[-1])}")
+            say(f"{unit.id}  {text(found[-1])}")
     same = sum(one.same for one in found)
     if as_json:
-        click.echo(json.dumps([document(one) for one in found], indent=2))
+        say(json.dumps([document(one) for one in found], indent=2))
     else:
-        click.echo(f"{same} of {len(found)} units, drawn from {len(known)}, gave the same again")
+        say(f"{same} of {len(found)} units, drawn from {len(known)}, gave the same again")
     if same < len(found):
         raise SystemExit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import options
-from harness.cli.text import plural
+from harness.cli.text import plural, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,10 @@ def command(methods: str, architecture: tuple[str, ...], as_json: bool) -> None:
     for spec in registry.declared_in(methods) if methods.endswith(".py") else registry.match(METHODS, methods):
         found[spec.name] = list(check_method(spec.name, where))
         if not as_json:
-            click.echo(_text(spec.name, found[spec.name]))
+            say(_text(spec.name, found[spec.name]))
     if as_json:
         rows = [{"method": name, **asdict(verdict)} for name, verdicts in found.items() for verdict in verdicts]
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
     sys.exit(any(verdict.problem for verdicts in found.values() for verdict in verdicts))
 
 

@@ -77,6 +77,6 @@ def _root(root: str | None) -> Finding:
     from harness.store import Store
 
     try:
-        return True, "root", f"{Store.open(root, write=True).uri} can be written"
+        return True, "root", f"{Store.open(root, write=True).address} can be written"
     except HarnessError as error:
         return False, "root", str(error)

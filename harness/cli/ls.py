@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harness.cli import options
-from harness.cli.text import columns
+from harness.cli.text import columns, say
 
 DECLARED = ("datasets", "scenarios", "architectures", "methods")
 KINDS = (*DECLARED, "suites", "metrics", "tables", "columns")
@@ -31,9 +31,9 @@ def command(kind: str, table: str | None, as_json: bool) -> None:
         raise click.UsageError(f"ls {kind}: {right}")
     rows = _columns(table) if table is not None else _declared(kind) if kind in DECLARED else _LISTS[kind]()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
     else:
-        click.echo(_text(rows, headed=kind == "columns"))
+        say(_text(rows, headed=kind == "columns"))
 
 
 def _text(rows: list[dict[str, Any]], headed: bool) -> str:

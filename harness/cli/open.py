@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import options
-from harness.cli.text import columns
+from harness.cli.text import columns, say
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -36,14 +36,14 @@ def command(id_: str, root: str | None, tracking_uri: str | None, as_json: bool)
     from harness.tracking.plan import StoredPlan
 
     store = Store.open(root)
-    address = find_address(store.uri, tracking_uri)
+    address = find_address(store.address, tracking_uri)
     plans = {plan: StoredPlan.of(store.read_plan(plan)) for plan in store.plans()}
     units = find_unit(plans.values(), id_)
     if units:
         document, text = _of_unit(units, address), _unit_text
     else:
         document, text = _of_run(id_, plans, store, address), _run_text
-    click.echo(json.dumps(document, indent=2) if as_json else text(document))
+    say(json.dumps(document, indent=2) if as_json else text(document))
 
 
 def _of_run(beginning: str, plans: dict[str, StoredPlan], store: Store, address: Address) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def _of_run(beginning: str, plans: dict[str, StoredPlan], store: Store, address:
 
     run = find_run(address, beginning)
     if run.plan not in plans:
-        raise NoSuchRun(f"run {run.id} is of plan {run.plan}, which is not in {store.uri}; name its root with --root")
+        where = f"which is not in {store.address}; name its root with --root"
+        raise NoSuchRun(f"run {run.id} is of plan {run.plan}, {where}")
     plan = plans[run.plan]
     about = {"run": _run(run, address), "plan": plan.id, "study": plan.study, "question": plan.question}
     if not run.cell:

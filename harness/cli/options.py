@@ -9,7 +9,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-root = click.option("--root", metavar="URI", help="Where results live.  [$HARNESS_ROOT or runs]")
+root = click.option(
+    "--root",
+    metavar="URI",
+    help="Where results live: a folder, s3://BUCKET/FOLDER or gs://. Keys, region and endpoint of an object store are "
+    "AWS_... variables, as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL.  [$HARNESS_ROOT or runs]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 
 
@@ -60,16 +65,22 @@ def placement(command: Callable[..., None]) -> Callable[..., None]:
         plugin: tuple[str, ...],
         **rest: Any,
     ) -> None:
+        from harness.supervisor import supervise
+        from harness.watch import watch
+
+        if local and (address or workers):
+            raise click.UsageError("--local is one process without Ray; leave --address and --workers away")
+        if local:
+            supervise()  # before anything is loaded
         from harness import registry
         from harness.drive import Where
         from harness.schedule import Cluster
 
-        if local and (address or workers):
-            raise click.UsageError("--local is one process without Ray; leave --address and --workers away")
         if address and workers:
             raise click.UsageError("--workers is for this machine; a cluster at --address has its own")
-        registry.load(plugin)
-        command(place=Where(None if local else Cluster(address, workers), device, data, plugin), **rest)
+        with watch().to_the_end():
+            registry.load(plugin)
+            command(place=Where(None if local else Cluster(address, workers), device, data, plugin), **rest)
 
     for option in reversed(_PLACEMENT):
         placed = option(placed)

@@ -11,7 +11,7 @@ import click
 
 from harness.cli import options
 from harness.cli.farm import farm_lines
-from harness.cli.text import columns, duration, plural, size
+from harness.cli.text import columns, duration, plural, say, size
 
 if TYPE_CHECKING:
     from harness.farm_power import FarmPower
@@ -40,7 +40,7 @@ def command(study: str, root: str | None, workers: int, as_json: bool) -> None:
     plan = make_plan(load_study(study))
     powers = powers_of(plan)
     document = _document(plan, powers, root, workers)
-    click.echo(json.dumps(document, indent=2) if as_json else _text(document, powers, workers))
+    say(json.dumps(document, indent=2) if as_json else _text(document, powers, workers))
 
 
 def _document(plan: Plan, powers: Mapping[str, FarmPower], root: str | None, workers: int) -> dict[str, Any]:
@@ -48,9 +48,7 @@ def _document(plan: Plan, powers: Mapping[str, FarmPower], root: str | None, wor
     from harness.store import Store
 
     store = Store.open(root)
-    committed = store.committed()
-    models = {unit.id for unit in plan.units.values() if store.has_model(unit.id)}
-    left = plan.remaining(committed, models)
+    left = plan.remaining(store.committed(), store.models())
     cost = price(left, store, plan.study.keep_models)
     to_run = [unit.kind.value for unit in left]
     return {

@@ -8,9 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+from harness.cli.terminal import silence
 from harness.cli.text import duration
 from harness.planner import Plan, stage
 from harness.unit import Unit
+from harness.watch import watch
 from harness.work.unit import Status
 
 EVERY_SECONDS = 30.0
@@ -39,7 +41,8 @@ class Live:
         self._left = Counter(_cost(unit) for unit in to_run)
         self._cached = cached
         self._begun = time.monotonic()
-        self._tell(f"{plan.id}: {len(to_run)} units to run, {self._cached} cached")
+        if not watch().known.is_later:
+            self._tell(f"{plan.id}: {len(to_run)} units to run, {self._cached} cached")
 
     def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
         """Count a unit; tell when it is time to."""
@@ -50,8 +53,9 @@ class Live:
         self._busy = busy
         if status == "failed":
             self._failed += 1
+        if status == "failed" and unit.id not in watch().known.told:
             self._clear()
-            self.stream.write(f"failed: {unit}; harness show {unit.id}\n")
+            self._write(f"failed: {unit}; harness show {unit.id}\n")
         self._tell_in_time(LIVE_SECONDS)
 
     def beat(self) -> None:
@@ -93,15 +97,21 @@ class Live:
         self._told = time.monotonic()
         if self.live:
             width = shutil.get_terminal_size().columns - 1
-            self.stream.write(f"\r\x1b[K{line[:width]}")
+            self._write(f"\r\x1b[K{line[:width]}")
         else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+            self._write(line + "\n")
 
     def _clear(self) -> None:
         if self.live:
-            self.stream.write("\r\x1b[K")
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        """Write at once; the study goes on when nobody reads any more."""
+        try:
+            self.stream.write(text)
             self.stream.flush()
+        except OSError:
+            silence(self.stream)
 
 
 def _cost(unit: Unit) -> Cost:

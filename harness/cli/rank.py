@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import options
+from harness.cli.text import say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,7 +96,7 @@ def _of_file(source: str) -> Results:
 
     found = read_results(source)
     if found.ignored:
-        click.echo(f"ignored: {', '.join(found.ignored)}", err=True)
+        say(f"ignored: {', '.join(found.ignored)}", err=True)
     return Results(found.name, found.values, found.classes)
 
 
@@ -134,13 +135,13 @@ def _show_ranking(results: Results, groups: str, as_json: bool) -> None:
             document["challenge"] = challenge.to_dicts()
         if results.cautions:
             document["cautions"] = list(results.cautions)
-        click.echo(json.dumps(document, allow_nan=False))
+        say(json.dumps(document, allow_nan=False))
     else:
-        click.echo(ranking_text(frame, tests))
+        say(ranking_text(frame, tests))
         for line in ["", *challenge_lines(challenge)] if challenge is not None and challenge.height else ():
-            click.echo(line)
+            say(line)
         for caution in results.cautions:
-            click.echo(f"\n{caution}")
+            say(f"\n{caution}")
 
 
 def _show_cells(results: Results, groups: str, as_json: bool) -> None:
@@ -148,4 +149,4 @@ def _show_cells(results: Results, groups: str, as_json: bool) -> None:
     from harness.ranking import compare_cells
 
     frame = compare_cells(results.values, classes=results.classes, groups=groups)  # type: ignore[arg-type]
-    click.echo(frame.write_json() if as_json else "\n\n".join([cells_text(frame), *results.cautions]))
+    say(frame.write_json() if as_json else "\n\n".join([cells_text(frame), *results.cautions]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.cli import options
+from harness.cli.text import say
 
 
 @click.command()
@@ -26,6 +27,6 @@ def command(study: str, root: str | None) -> None:
     refuse_empty(plan, Store.open(root))
     written = rebuild(plan, Store.open(root, write=True))
     if written.report is not None:
-        click.echo(written.report)
+        say(written.report)
     for line in written.missing:
-        click.echo(line, err=True)
+        say(line, err=True)

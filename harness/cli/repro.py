@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import options
-from harness.cli.text import columns
+from harness.cli.text import columns, say
 
 if TYPE_CHECKING:
     from harness.repro import Reproduction
@@ -43,7 +43,7 @@ def command(trial: str, root: str | None, data: str | None, device: str, as_json
     store = Store.open(root)
     unit, units = find(store, trial)
     found = reproduce(unit, units, store, pick_device(device), data)
-    click.echo(json.dumps(document(found), indent=2) if as_json else text(found))
+    say(json.dumps(document(found), indent=2) if as_json else text(found))
     if not found.same:
         raise SystemExit(1)
 

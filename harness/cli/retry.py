@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import options
+from harness.cli.text import say
 
 if TYPE_CHECKING:
     from harness.drive import Where
@@ -25,13 +26,17 @@ def command(study: str, root: str | None, place: Where, failed: bool, as_json: b
     harness retry digits --failed
     """
     from harness.cli.screen import run_and_show
+    from harness.errors import first_of
     from harness.planner import make_plan
     from harness.selection import Selection
     from harness.store import Store
     from harness.study import load_study
 
-    again = frozenset(Store.open(root).attempts()) & make_plan(load_study(study)).units.keys()
+    ended = Store.open(root).ended()
+    again = frozenset(ended.attempts) & make_plan(load_study(study)).units.keys()
     if not again:
-        click.echo("no unit of the study has failed and is without a result")
+        for line in first_of(ended.damage):
+            say(f"harness: {line}", err=True)
+        say("no unit of the study has failed and is without a result")
         return
     run_and_show(study, root, place, Selection(only=frozenset(again)), as_json)

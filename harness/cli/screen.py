@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import polars as pl
 
 from harness.cli.challenge import challenge_lines, stored_scores
 from harness.cli.progress import Live
-from harness.cli.text import columns, duration, plural, rank_text
+from harness.cli.terminal import silence_closed
+from harness.cli.text import columns, duration, plural, rank_text, say
 from harness.drive import Where, run
 from harness.labels import labels
 from harness.ledger import Summary
@@ -49,8 +49,12 @@ NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
 
 def run_and_show(study: str, root: str | None, place: Where, selection: Selection, as_json: bool) -> None:
     """Run a study, print its screen, and exit with 1 if units failed."""
-    summary = run(study, root, where=place, selection=selection, progress=Live(sys.stderr))
-    click.echo(json.dumps(as_document(summary, root), indent=2) if as_json else screen(summary, root))
+    try:
+        summary = run(study, root, where=place, selection=selection, progress=Live(sys.stderr))
+    except KeyboardInterrupt:
+        silence_closed()  # SIGHUP comes when a terminal is closed
+        raise
+    say(json.dumps(as_document(summary, root), indent=2) if as_json else screen(summary, root))
     sys.exit(1 if summary.failed else 0)
 
 
@@ -85,7 +89,7 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "not_tried": summary.not_tried,
         "failed": [unit.id for unit in summary.failed],
         "seconds": summary.seconds,
-        "report": str(summary.views.report) if summary.views else None,
+        "report": summary.views.report if summary.views else None,
         "rankings": _rankings(summary, Store.open(root)).to_dicts(),
     }
     return document | ({"challenge": scored} if scored else {})

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harness.cli import options
-from harness.cli.text import columns
+from harness.cli.text import columns, say
 from harness.errors import HarnessError
 
 
@@ -27,7 +27,7 @@ def command(trial: str, root: str | None, as_json: bool) -> None:
     harness show 6c43b0f8
     """
     document = _document(trial, root)
-    click.echo(json.dumps(document, indent=2, default=str) if as_json else _text(document))
+    say(json.dumps(document, indent=2, default=str) if as_json else _text(document))
 
 
 def _document(trial: str, root: str | None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _document(trial: str, root: str | None) -> dict[str, Any]:
     if units.height != 1:
         found = "no unit" if not units.height else f"{units.height} units"
         raise NoSuchTrial(
-            f"{found} in {store.uri} begin with {trial!r}; list them: "
+            f"{found} in {store.address} begin with {trial!r}; list them: "
             'harness query "select unit, kind, method, seed from units"'
         )
     unit = units["unit"][0]

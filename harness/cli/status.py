@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import options
-from harness.cli.text import columns
+from harness.cli.text import columns, duration, say
+from harness.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from harness.store import Ended, Store
 
 
 @click.command()
@@ -19,6 +25,9 @@ from harness.cli.text import columns
 @options.as_json
 def command(study: str | None, root: str | None, address: str | None, as_json: bool) -> None:
     """Show done, failed and waiting units of every study of a root, or of those named STUDY, and who runs them.
+
+    A state is running, done, failed (nothing waits, some units failed), stopped (units wait), or killed: its driver
+    ended without a word. The last result may be a failure. --json has its age in seconds.
 
     With --address, show the jobs of a cluster that were submitted, by what their logs say; no root is needed.
 
@@ -33,13 +42,16 @@ def command(study: str | None, root: str | None, address: str | None, as_json: b
         raise click.UsageError("--address asks a cluster for its jobs; leave --root away")
     rows = _units(root, study) if address is None else _jobs(address, study)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
+    elif rows and address is None:
+        say(_table(rows))
     elif rows:
-        click.echo(columns([[str(value) for value in row.values()] for row in rows], list(rows[0])))
+        say(columns([[str(value) for value in row.values()] for row in rows], list(rows[0])))
     elif address is None:
-        click.echo(f"no study in {Store.open(root).uri}; begin one with: harness run digits")
+        say(f"no study in {Store.open(root).address}; begin one with: harness run digits")
     else:
-        click.echo(f"no job of the harness at {address}; send one with: harness submit digits --address {address} ...")
+        where = without_secrets(address)
+        say(f"no job of the harness at {where}; send one with: harness submit digits --address {where} ...")
 
 
 def _jobs(address: str, study: str | None) -> list[dict[str, Any]]:
@@ -60,24 +72,68 @@ def _jobs(address: str, study: str | None) -> list[dict[str, Any]]:
 
 
 def _units(root: str | None, study: str | None) -> list[dict[str, Any]]:
+    from harness.errors import first_of
     from harness.store import Store
 
     store = Store.open(root)
-    committed, attempts = store.committed(), store.attempts()
-    return [_row(store, plan, committed, attempts) for plan in store.studies(study)]
+    ended, moments = store.ended(), store.moments()
+    for line in first_of(ended.damage):
+        _say(line)
+    return [_row(store, plan, ended, moments) for plan in store.studies(study, damaged=_say)]
 
 
-def _row(store: Any, plan: dict[str, Any], committed: set[str], attempts: dict[str, int]) -> dict[str, Any]:
+def _say(what: object) -> None:
+    """Say what cannot be read: what only that tells counts as waiting."""
+    say(f"harness: {what}", err=True)
+
+
+def _row(store: Store, plan: dict[str, Any], ended: Ended, moments: Mapping[str, datetime]) -> dict[str, Any]:
+    ids = [unit["id"] for unit in plan["units"]]
     count = Counter(
-        "done" if unit["id"] in committed else "failed" if unit["id"] in attempts else "waiting"
-        for unit in plan["units"]
+        "done" if unit in ended.committed else "failed" if unit in ended.attempts else "waiting" for unit in ids
     )
-    holder = store.lease_holder(plan["id"])
+    running, state = _driver(store, plan["id"])
+    if not state:
+        state = "stopped" if count["waiting"] else "failed" if count["failed"] else "done"
+    last = max((moments[unit] for unit in ids if unit in moments), default=None)
     return {
         "plan": plan["id"],
-        "units": len(plan["units"]),
+        "units": len(ids),
         "done": count["done"],
         "failed": count["failed"],
         "waiting": count["waiting"],
-        "running": f"pid {holder.pid} on {holder.host}" if holder else "no",
+        "running": running,
+        "state": state,
+        "last": None if last is None else max(0.0, (datetime.now(UTC) - last).total_seconds()),
     }
+
+
+def _driver(store: Store, plan: str) -> tuple[str, str]:
+    """Return who runs a plan, and its state as far as that follows from it: empty where nobody does."""
+    from harness.store import StoreCorrupt
+
+    try:
+        holder, fallen = store.lease_holder(plan), store.lease_fallen(plan)
+    except StoreCorrupt as error:
+        _say(error)
+        return "unknown", "unknown"
+    if holder:
+        return f"pid {holder.pid} on {holder.host}", "running"
+    return "no", "killed" if fallen else ""
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the studies as a person reads them, and how to go on where units wait and nobody runs them."""
+    shown = [
+        {
+            **{name: row[name] for name in ("plan", "units", "done", "failed", "waiting", "running", "state")},
+            "last result": "-" if row["last"] is None else f"{duration(row['last'])} ago",
+        }
+        for row in rows
+    ]
+    idle = [row for row in rows if row["running"] == "no"]
+    left = [row["plan"] for row in idle if row["waiting"] or row["state"] == "killed"]
+    again = [row["plan"] for row in idle if row["failed"]]
+    lines = [f"not at its end, and nobody runs it: {', '.join(left)}; `harness run STUDY` goes on"] if left else []
+    lines += [f"failed: {', '.join(again)}; `harness retry STUDY --failed` tries again"] if again else []
+    return "\n".join([columns([list(row.values()) for row in shown], list(shown[0])), *lines])

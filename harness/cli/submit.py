@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import options
+from harness.secrets import without_secrets
 
 if TYPE_CHECKING:
     from harness.schedule.submit import Job
@@ -37,7 +38,9 @@ def command(
     """Run STUDY on a Ray cluster: send code and study file to its head node, and follow the job.
 
     The exit code is that of the job. Ctrl-C leaves the job running. What follows -- goes to harness run. The token of
-    the cluster is read from RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token.
+    the cluster is read from RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token; of a cluster that wants
+    none, a line warns. Keys of an object store come from the environment of the nodes: whoever sees the cluster sees
+    its jobs, so that a root with keys in it is refused.
 
     \b
     harness submit digits --address http://head:8265 --root /shared/runs
@@ -57,7 +60,7 @@ def _look(job: Job, root: str, to_the_end: bool) -> int:
     from harness.schedule.submit import follow
 
     try:
-        click.echo(f"job {job.id} at {job.address}")
+        click.echo(f"job {job.id} at {without_secrets(job.address)}")
         if to_the_end:
             return follow(job, partial(click.echo, nl=False))
     except KeyboardInterrupt:
@@ -68,11 +71,12 @@ def _look(job: Job, root: str, to_the_end: bool) -> int:
 
 
 def _how_to_look(job: Job, root: str) -> str:
+    address = without_secrets(job.address)
     return "\n".join(
         [
-            f"how far it is   harness status --address {job.address}",
+            f"how far it is   harness status --address {address}",
             f"by its tables   harness status --root {shlex.quote(root)}",
-            f"its log         ray job logs {job.id} --address {job.address} --follow",
-            f"stop it         ray job stop {job.id} --address {job.address}",
+            f"its log         ray job logs {job.id} --address {address} --follow",
+            f"stop it         ray job stop {job.id} --address {address}",
         ]
     )

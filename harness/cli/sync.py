@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from harness.cli import options
+from harness.cli.text import say
 
 
 @click.command()
@@ -28,8 +29,8 @@ def command(study: str, root: str | None, as_json: bool) -> None:
 
     reports = sync_stored(Store.open(root), study)
     if as_json:
-        click.echo(json.dumps([asdict(report) for report in reports], indent=2))
+        say(json.dumps([asdict(report) for report in reports], indent=2))
         return
     for report in reports:
         counts = f"{report.created} runs new, {report.updated} changed, {report.unchanged} as they were"
-        click.echo(f"{report.plan}: {counts}; {report.uri}")
+        say(f"{report.plan}: {counts}; {report.uri}")

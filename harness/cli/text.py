@@ -6,15 +6,34 @@ from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import Any
 
+import click
+
+from harness.errors import printable
+
+
+def say(text: object, err: bool = False) -> None:
+    """Print a text for a person: what stands in it may come from anyone, and no terminal is to obey it."""
+    click.echo(shown(str(text)), err=err)
+
+
+def shown(text: str) -> str:
+    """Return a text of several lines as it may be put on a terminal: without what a terminal obeys but ends of lines
+    and tabs. What a file of another's says (a failure, a name) may hold anything."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
 
 def columns(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
-    """Return rows as left-aligned columns, two spaces apart; the last column is not padded."""
-    table = [list(map(str, row)) for row in ([header, *rows] if header else rows)]
+    """Return rows as left-aligned columns, two spaces apart, each in one line; the last column is not padded."""
+    table = [[_cell(cell) for cell in row] for row in ([header, *rows] if header else rows)]
     if not table:
         return ""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
     return "\n".join(lines)
+
+
+def _cell(content: object) -> str:
+    return printable(" ".join(str(content).splitlines()))
 
 
 def duration(seconds: float) -> str:

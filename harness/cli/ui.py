@@ -26,7 +26,7 @@ def command(root: str | None, port: int, host: str) -> None:
     store = Store.open(root)
     reports = sync_stored(store)
     path = reports[0].path if len(reports) == 1 else "/#/experiments"
-    address = find_address(store.uri)
+    address = find_address(store.address)
     if address.is_server:
         click.echo(f"open {address.shown.rstrip('/')}{path}")
     else:

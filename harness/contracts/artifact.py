@@ -37,7 +37,9 @@ def artifact(
 ) -> Callable[[type[Any]], type[Any]]:
     """Declare a class as an artifact; its hyperparameters are `fixed`, `of` is as in `ArtifactSpec`.
 
-    The other arguments are those of `method`. To an artifact of the training, retain is all training data.
+    The other arguments are those of `method`. To an artifact of the training, retain is all training data. Raise the
+    version of the methods that ask for it together with its own: a run that makes it for itself (a timed one, one of a
+    search or of the farm) has only the method's in its id.
     """
     if TEST in reads:
         raise TypeError("no artifact may read the test part")

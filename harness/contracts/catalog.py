@@ -13,6 +13,10 @@ class DeclaredTwice(HarnessError):
     """Two different files declare the same name."""
 
 
+class InvalidName(HarnessError):
+    """A name that cannot be written in a study, a table, the name of a file and on a terminal alike."""
+
+
 class Declared(Protocol):
     """A spec: it knows its name and the module that declares it."""
 
@@ -23,6 +27,7 @@ class Declared(Protocol):
 
 
 T = TypeVar("T", bound=Declared)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
 
 
 class Catalog(Generic[T]):
@@ -34,6 +39,8 @@ class Catalog(Generic[T]):
 
     def declare(self, spec: T) -> None:
         """Add a spec; the same module may declare it again (a reload), another module may not."""
+        if not _NAME.fullmatch(spec.name):
+            raise InvalidName(f"{self.kind} {spec.name!r} of {spec.module}: letters, digits and _ . - make a name")
         known = self._specs.get(spec.name)
         if known is not None and known.module != spec.module:
             raise DeclaredTwice(

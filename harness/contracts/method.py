@@ -41,6 +41,14 @@ REFERENCE = "reference"
 class Method(Protocol):
     """An instance carries one set of hyperparameters; it must not keep anything else.
 
+    Its process runs other units before and after it. Put back afterwards is what it sets there: working folder,
+    environment, handlers of signals, limits, warnings, all that torch and numpy have once. Processes that it leaves
+    behind are ended, and with a thread that goes on the whole process is replaced. What it changes in place of images,
+    labels or the weights that it started from, other than its own copies, fails its unit. What it prints is no result:
+    the last 8,000 bytes are kept with a failure; with `--local` as much as a person can read goes to standard error. A
+    unit that takes longer than the `time_limit` of the study is ended, whatever it catches; one whose process ends is
+    tried three times.
+
     A class may also have
 
     * `artifacts() -> Sequence[Artifact | TrainingArtifact]`, of an instance: what it may ask its run for.

@@ -85,7 +85,10 @@ class Tampered:
 
 
 class Tampering(Protocol):
-    """What is done to training data before anything is trained on it; `str()` of it is its text: `poison:100`."""
+    """What is done to training data before anything is trained on it; `str()` of it is its text: `poison:100`.
+
+    The text is all of it that the ids of originals have: who changes what it does must change the text, too.
+    """
 
     def tamper(self, images: Images, train: Positions) -> Tampered:
         """Return the data set with the training images at `train` tampered with, always in the same way.

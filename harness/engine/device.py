@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,15 +39,20 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def prepare(device: torch.device) -> None:
-    """Make results depend on the seed alone: one CPU thread, deterministic kernels, no autotuning.
+def prepare(device: torch.device, deterministic: bool = False) -> None:
+    """Make results depend on the seed alone: one CPU thread, deterministic kernels of cuDNN, no autotuning.
 
+    On CUDA some kernels still add up in any order, and the last bits differ. With `deterministic`, torch takes others,
+    which are slower, or raises RuntimeError where it has none.
     What the method of an earlier unit in this process may have left behind is put back: gradients, default precision.
     """
     keep_freed_memory()
     torch.set_num_threads(1)
     torch.set_grad_enabled(True)
     torch.set_default_dtype(torch.float32)
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch demands of cuBLAS
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

@@ -16,11 +16,11 @@ def fisher_trace(model: nn.Module, data: DeviceData, index: Tensor) -> float:
     In evaluation mode, one image at a time: the square of a batch's mean gradient is another number.
     """
     weights = [one for one in model.parameters() if one.requires_grad]
-    squares = []
+    total = torch.zeros((), dtype=torch.float64, device=data.device)
     with evaluating(model):
         for place in range(len(index)):
             one = index[place : place + 1]
             loss = cross_entropy(model(data.batch(one)), data.labels[one])
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-            squares.append(sum(float(g.double().square().sum()) for g in gradients if g is not None))
-    return sum(squares) / len(squares) if squares else float("nan")
+            total += sum(g.double().square().sum() for g in gradients if g is not None)  # waits for no device
+    return float(total) / len(index) if len(index) else float("nan")

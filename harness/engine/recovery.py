@@ -1,7 +1,10 @@
 """What a few images, or a little noise on the weights, bring back of what a model was made to forget.
 
 Forgetting that these undo was hidden, not done. Source of the curve: Siddiqui et al. 2025, arXiv 2505.22310; the
-optimiser and its steps are this harness's (at the rate of 1e-5 given there, SGD moves nothing). All work is on copies.
+optimiser, its rate and its steps are this harness's. At the rate of 1e-5 given there, ten such steps of SGD with
+momentum move the weights but no accuracy: tried on digits with cnn_small and half of a forget set shown, at most 0.4 %
+of the weights' norm and 0 points, also where gradient ascent had only hidden a class that a tenth of the recipe's rate
+brings back whole. All work is on copies.
 """
 
 from __future__ import annotations

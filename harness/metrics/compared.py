@@ -67,7 +67,7 @@ def _divergences(part: str, images: str) -> None:
         "lower",
         f"0: answers as retrain does; {FLOOR}",
         "L2 distance",
-        f"Golatkar et al. 2021, arXiv 2012.13431; {THIS} takes the mean of the norms",
+        f"{SUPREME}, which takes the root of the mean square; {THIS} takes the mean of the norms",
         0.0,
     )
     _define(

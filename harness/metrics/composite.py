@@ -116,7 +116,7 @@ def define_composites() -> None:
         "T = 1 - ln(1 + seconds) / ln(1 + retrain's). 0 if one of them is 0; E means nothing where the original's MIA "
         "is retrain's",
         "1: nothing reaches it, and retrain's own is 0, for its time",
-        "Koudounas et al. 2025 (UnSLU-BENCH), Interspeech",
+        "Koudounas et al. 2025 (UnSLU-BENCH), arXiv 2505.15700",
         1.0,
     )
     _average_gap()

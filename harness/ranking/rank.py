@@ -121,9 +121,9 @@ def rank(
     check_rule(groups)
     if not values.height:
         return pl.DataFrame(schema=SCHEMA)
-    combined = tuple(dict.fromkeys(metrics))
-    whole = panel(values, tuple(dict.fromkeys((*metrics, *also))), usable)
-    spread = in_retrain_sd(judged(values, usable))
+    combined, every = tuple(dict.fromkeys(metrics)), tuple(dict.fromkeys((*metrics, *also)))
+    whole = panel(values, every, usable)
+    spread = in_retrain_sd(judged(values.filter(pl.col("metric").is_in(every)), usable))  # trials have many others
     tables = [
         _rank_group(part, combined, failed, groups, resample(part.grid, draws=draws, seed=seed), spread)
         for part in whole.groups()

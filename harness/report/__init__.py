@@ -6,7 +6,7 @@ from harness.report.contrast import contrast_figure
 from harness.report.curves import curves_figure
 from harness.report.data import ReportData
 from harness.report.forest import forest_figure
-from harness.report.page import write_report
+from harness.report.page import render
 from harness.report.ranks import ranking_figure
 from harness.report.tradeoff import tradeoff_figure
 
@@ -16,6 +16,6 @@ __all__ = [
     "curves_figure",
     "forest_figure",
     "ranking_figure",
+    "render",
     "tradeoff_figure",
-    "write_report",
 ]

@@ -9,13 +9,14 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from harness.errors import printable
 from harness.metrics import RETRAIN
 from harness.ranking import OVERALL
 from harness.report.blocks import slug
 from harness.report.forest import Estimates
 from harness.report.meanings import HEADLINE, Meanings, in_order
 from harness.report.numbers import bracket, decimals, fixed, places, several
-from harness.report.roster import Competitor, Entry, Roster, printable
+from harness.report.roster import Competitor, Entry, Roster
 
 Columns = dict[str, Any]
 TIME, USEFUL = "time_ratio", "accuracy_test"

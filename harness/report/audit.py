@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import polars as pl
 
+from harness.errors import printable
 from harness.metrics import Definition, leaks
 from harness.report.data import PLACE, in_panels
 from harness.report.forest import Estimate, forest_panel
 from harness.report.meanings import Meanings
-from harness.report.roster import Competitor, Entry, Roster, competitors, printable
+from harness.report.roster import Competitor, Entry, Roster, competitors
 from harness.report.sheet import Panel
 
 HEADLINE = "auc"

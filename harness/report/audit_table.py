@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from harness.errors import printable
 from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.meanings import Meanings, arrow, sentence
 from harness.report.numbers import NONE, bracket, decimals, fixed
-from harness.report.roster import Roster, printable
+from harness.report.roster import Roster
 
 BESIDE_FLOOR = "forgetting_quality"
 """Printed beside F_null, which is far from 1 (Triantafillou et al. 2024, arXiv 2406.09073)."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from harness.errors import printable
 from harness.metrics import CELL
 from harness.ranking import merge_searches
 from harness.report.blocks import Column, Group, Row, Table, TableCell
 from harness.report.numbers import NONE, fixed, several
-from harness.report.roster import Roster, competitors, printable
+from harness.report.roster import Roster, competitors
 
 MOST_ROWS, MOST_LETTERS = 60, 300
 WHERE = ("method", "config", *CELL, "kind")

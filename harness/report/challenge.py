@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness.errors import printable
 from harness.metrics.challenge import SLOWEST, Score, scores
 from harness.report.blocks import Column, Group, Row, Section, Table, TableCell, slug
 from harness.report.context import Context
 from harness.report.meanings import Meanings, arrow, sentence
 from harness.report.numbers import NONE, bracket, decimals, fixed
-from harness.report.roster import printable
 
 READING = (
     "F says how well unlearned models can be told from retrained ones by what they say of the forget set. F = 1 cannot "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from harness.errors import printable
 from harness.ranking import OVERALL, merge_searches
 from harness.report.audit import headline_estimates, headline_name
 from harness.report.data import finite
@@ -17,7 +18,7 @@ from harness.report.forest import RIGHT as ABOVE
 from harness.report.forest import Estimate, Estimates
 from harness.report.numbers import fixed, tick
 from harness.report.palette import BAND, GROUND, INK, METHODS, MUTED, RULE
-from harness.report.roster import Entry, make_roster, printable
+from harness.report.roster import Entry, make_roster
 from harness.report.scales import Scale
 from harness.report.sheet import GAP, Panel, Sheet, compose, shortened, width_of
 

@@ -11,10 +11,11 @@ from functools import partial
 import polars as pl
 
 from harness.attacks import smallest_detectable_effect_per_example
+from harness.errors import printable
 from harness.report.audit import HEADLINE
 from harness.report.data import PLACE, in_panels
 from harness.report.palette import BAND, INK, MUTED, RULE
-from harness.report.roster import Entry, Roster, printable
+from harness.report.roster import Entry, Roster
 from harness.report.rows import axis
 from harness.report.scales import Scale
 from harness.report.sheet import Panel, Point, Sheet, shortened

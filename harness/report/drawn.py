@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from harness.errors import printable
 from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.context import Context
 from harness.report.curves import PARTS
@@ -17,7 +18,7 @@ from harness.report.growth import GUESSING
 from harness.report.lines import GAP, REVERSAL
 from harness.report.numbers import bracket, decimals, fixed
 from harness.report.roc import readable
-from harness.report.roster import Entry, printable
+from harness.report.roster import Entry
 from harness.report.synthesis import KEPT, SEEN, means
 from harness.report.values import metric_columns
 from harness.report.words import word_column

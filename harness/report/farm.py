@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import polars as pl
 from markupsafe import Markup
 
+from harness.errors import printable
 from harness.metrics import audited_in_vain
 from harness.report.answer import joined, names
 from harness.report.audit import HEADLINE
 from harness.report.numbers import NONE
-from harness.report.roster import Competitor, Roster, competitors, printable
+from harness.report.roster import Competitor, Roster, competitors
 
 _COVERAGE = re.compile(r"\bcoverage:(\d+)/(\d+)")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
+from harness.errors import printable
 from harness.report.blocks import Column, Group, Row, Section, Table, TableCell, slug
 from harness.report.meanings import Meanings, better
 from harness.report.numbers import tick
-from harness.report.roster import printable
 from harness.report.words import WORDS
 
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")

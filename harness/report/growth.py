@@ -9,11 +9,12 @@ from functools import partial
 
 import polars as pl
 
+from harness.errors import printable
 from harness.report.data import PLACE, in_panels
 from harness.report.ends import LINE, TEXT, name_ends
 from harness.report.numbers import fixed, tick
 from harness.report.palette import BAND, INK, MUTED, RULE
-from harness.report.roster import Entry, Roster, printable
+from harness.report.roster import Entry, Roster
 from harness.report.rows import head
 from harness.report.scales import Scale, span
 from harness.report.sheet import Panel, Point, Sheet

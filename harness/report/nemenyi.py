@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.errors import printable
 from harness.metrics import Definition
 from harness.ranking import OVERALL, Friedman
 from harness.report.meanings import Meanings
 from harness.report.numbers import fixed
-from harness.report.roster import Competitor, Roster, printable
+from harness.report.roster import Competitor, Roster
 from harness.report.rows import WIDTH, Rows, axis, head
 from harness.report.sheet import Panel, Sheet
 

@@ -6,10 +6,11 @@ import json
 
 import polars as pl
 
+from harness.errors import printable
 from harness.ranking import merge_searches
 from harness.report.blocks import Column, Group, Row, Section, Table, TableCell
 from harness.report.numbers import NONE, fixed, several
-from harness.report.roster import Roster, printable
+from harness.report.roster import Roster
 from harness.report.statements import CAVEAT
 
 MOST_VALUES = 6

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
 
+from harness.errors import printable
 from harness.labels import labels
 from harness.ranking import OVERALL, REFERENCES, merge_searches
 from harness.report.palette import INK, METHODS
@@ -17,8 +17,6 @@ Competitor = tuple[str, str]
 """Method and config."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -104,11 +102,6 @@ def competitors(frame: pl.DataFrame) -> list[Competitor]:
     """Return the competitors of a frame, sorted."""
     rows = merge_searches(frame).select("method", "config").drop_nulls().unique().sort("method", "config")
     return [(method, config) for method, config in rows.rows()]
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters made visible: SVG forbids some, others reorder what follows."""
-    return _CONTROL.sub("\ufffd", text)
 
 
 def _look(place: int) -> tuple[str, str]:

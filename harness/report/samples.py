@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import polars as pl
 from markupsafe import Markup
 
+from harness.errors import printable
 from harness.report.blocks import Column, Group, Row, Table, TableCell
 from harness.report.data import SHEETS
 from harness.report.numbers import fixed, several
-from harness.report.roster import make_roster, printable
+from harness.report.roster import make_roster
 from harness.report.sheet import Panel
 from harness.report.synthesis import ANSWERS, CONFIDENCE, Traced, synthesis_panels, traced
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 from markupsafe import Markup
 
+from harness.errors import printable
 from harness.metrics import IN_SD, idle
 from harness.report.answer import Answer, Note, answer, audit_note, idle_note, test_note, validation_note
 from harness.report.audit import HEADLINE, audit_panels, headline_estimates, headline_meanings, strongest, verdicts
@@ -42,7 +43,6 @@ from harness.report.probes import probe_sections
 from harness.report.provenance import provenance
 from harness.report.ranks import ranked_metrics, ranking_panels
 from harness.report.roc import roc_panels
-from harness.report.roster import printable
 from harness.report.sequence import sequence_metrics, sequence_sections
 from harness.report.statements import of_attacks, of_ranks, of_signals, of_values
 from harness.report.synthesis import of_images

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from harness.errors import printable
 from harness.metrics import FORGOTTEN_BEFORE, OVER_REQUESTS, SEQUENCE_METRICS, chains, over_requests
 from harness.report.blocks import Column, Group, Row, Section, Table, TableCell, slug
 from harness.report.context import Context
@@ -13,7 +14,6 @@ from harness.report.data import in_panels
 from harness.report.forest import estimates
 from harness.report.meanings import arrow, sentence
 from harness.report.numbers import several
-from harness.report.roster import printable
 from harness.report.summary import dots, summarise
 from harness.report.values import Found, digits_of, number_cells, value_table
 
@@ -76,7 +76,3 @@ def _by_request(
         for scenario in found
     ]
     return Table(caption, [Column("method", numeric=False), *columns], [Group(rows)])
-
-
-def _in_scenario(trials: pl.DataFrame, metric: str) -> Found:
-    return estimates(summarise(trials, [metric]), dots(trials))

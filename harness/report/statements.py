@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from harness.errors import printable
 from harness.farm import POPULATION, TUNING_FIRST
 from harness.metrics import CELL, EFFICACY_RATIO, IMAGES_RATIO, LIKENESS_METRICS, PROBE_METRICS, TRIO_METRICS
-from harness.report.roster import printable
 
 CAVEAT = (
     "The commands below figures name the study, or its cells, methods and seeds. Where a root holds another study "

@@ -9,13 +9,14 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from harness.errors import printable
 from harness.ranking import OVERALL, counts_text
 from harness.report.blocks import Column, Group, Row, Table, TableCell, slug
 from harness.report.context import Context
 from harness.report.forest import Estimates
 from harness.report.meanings import Meanings, arrow, in_order, sentence
 from harness.report.numbers import NONE, bracket, decimals, fixed, places
-from harness.report.roster import Competitor, Entry, Roster, printable
+from harness.report.roster import Competitor, Entry, Roster
 from harness.report.words import COVERAGE, RANK, TIES
 
 Found = Mapping[str, Estimates]

@@ -10,10 +10,11 @@ from statistics import fmean
 import numpy as np
 import polars as pl
 
+from harness.errors import printable
 from harness.report.data import PLACE, in_panels
 from harness.report.numbers import fixed, several, tick
 from harness.report.palette import INK, MUTED, RULE
-from harness.report.roster import Entry, Roster, printable
+from harness.report.roster import Entry, Roster
 from harness.report.scales import Scale, span
 from harness.report.sheet import Panel, Point, Sheet, shortened
 

@@ -11,8 +11,8 @@ Importing it is cheap: Ray, which takes seconds, comes with `connect`.
 
 from __future__ import annotations
 
+from harness.deaths import WorkerDied
 from harness.schedule.cluster import Cluster, Node, NoRay, Session, connect
-from harness.schedule.deaths import WorkerDied
 from harness.schedule.demand import InvalidResources, NoRoom
 from harness.schedule.endings import Report, WorkerInfo, WorkerUnfit
 from harness.schedule.probe import RootNotShared, probe_root

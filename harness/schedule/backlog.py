@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from harness.deaths import MOST_TRIES
 from harness.search.gates import Gate, Gates
 from harness.unit import Kind, Unit
-
-MOST_TRIES = 3
-"""How often a unit is begun in one run before the deaths of its workers are taken for its own fault."""
 
 
 class Stage(Enum):

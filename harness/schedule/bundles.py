@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.schedule.backlog import MOST_TRIES, Suggestion
+from harness.deaths import MOST_TRIES
+from harness.schedule.backlog import Suggestion
 from harness.unit import Unit
 
 

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, one_line
+from harness.last_resort import end_if_told, ends_at_once
 from harness.schedule.environment import environment
+from harness.schedule.exposed import takes_all, warn
 from harness.schedule.patience import patient_start
+from harness.schedule.pulse import felt
 from harness.schedule.quiet import quiet, standard_error
 from harness.schedule.scratch import temporary_folder
+from harness.schedule.shelter import ended, sheltered
 
 CONNECT_SECONDS = 10.0
 
@@ -71,14 +75,22 @@ def _node(found: dict[str, Any]) -> Node:
 def connect(cluster: Cluster, log: str | None = None) -> Iterator[Session]:
     """Start or join Ray for the length of a block; what Ray says goes to the file `log` (None: nowhere).
 
-    Raises `NoRay` in one line: nothing answers there, the token is wrong, or Ray cannot start here.
+    Raises `NoRay` in one line: nothing answers there, the token is wrong, or Ray cannot start here. A Ray that dies
+    inside the block takes this process along, which says so first and ends with 2. Warns of one that was joined and
+    wants no token.
     """
     with quiet(log) as logger, _arguments(cluster) as arguments:
-        _initialise(arguments, logger)
-        try:
-            yield Session(arguments["address"])
-        finally:
-            _shutdown()
+        dashboard = _initialise(arguments, logger)
+        if cluster.address is not None and takes_all(dashboard):
+            warn(arguments["address"])
+        with felt(arguments["address"]) as pulse:
+            try:
+                yield Session(arguments["address"])
+            finally:
+                pulse.leave()
+                if cluster.address is None:
+                    end_if_told()  # Ray takes seconds to stop what it has started; it is killed instead
+                _shutdown()
 
 
 @contextmanager
@@ -116,15 +128,18 @@ def _resolved(address: str) -> str:
     return str(found)
 
 
-def _initialise(arguments: dict[str, Any], logger: logging.Logger) -> None:
+def _initialise(arguments: dict[str, Any], logger: logging.Logger) -> str | None:
+    """Join or start Ray; return `host:port` of its dashboard, if it has one."""
     import ray
 
     if ray.is_initialized():
         raise NoRay(f"no Ray at {arguments['address']}: this process uses another one; call ray.shutdown() first")
-    with standard_error() as written:
+    # An exception in the middle of it makes Ray crash, or hang with Python's lock, at the latest when it is shut down.
+    with ends_at_once(), standard_error() as written:
         try:
-            with patient_start():
-                ray.init(**arguments, log_to_driver=False)
+            with patient_start(), sheltered():
+                url: str | None = ray.init(**arguments, log_to_driver=False).dashboard_url
+                return url
         except Exception as error:
             _shutdown()
             raise NoRay(f"no Ray at {arguments['address']}: {_reason(written(), error)}") from error
@@ -141,4 +156,5 @@ def _reason(written: str, error: Exception) -> str:
 def _shutdown() -> None:
     import ray
 
-    ray.shutdown()
+    with ends_at_once(), ended():
+        ray.shutdown()

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import re
 import textwrap
-from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
-from harness.schedule.cluster import CONNECT_SECONDS, NoRay
+from harness.schedule.cluster import NoRay
 from harness.schedule.environment import environment
+from harness.schedule.exposed import answers_all, warn
 
 CHATTER = re.compile(r"^(.* -- Runtime env is setting up\.|Running entrypoint for job \w+: .*)\n", re.MULTILINE)
 """What Ray writes into the log of every job."""
 
 
 def connect(address: str) -> Any:
-    """Return Ray's client of a dashboard, or raise `NoRay` after ten seconds: Ray itself would wait for minutes."""
+    """Return Ray's client of a dashboard, or raise `NoRay` after ten seconds: Ray itself would wait for minutes.
+
+    Warns of one that wants no token.
+    """
     if not address.startswith(("http://", "https://")):
         raise NoRay(f"no Ray at {address}: jobs go to the dashboard of the head node; give http://HOST:8265")
     try:
-        with suppress(HTTPError):  # an answer too; Ray's client, which has the token, sees what it means
-            urlopen(f"{address}/api/version", timeout=CONNECT_SECONDS).close()
+        if answers_all(address):
+            warn(address)
         from ray.job_submission import JobSubmissionClient
 
         with environment(RAY_API_SERVER_ADDRESS=address):  # else $RAY_ADDRESS would stand in for ours

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.deaths import Death, commit_death
 from harness.errors import HarnessError
-from harness.schedule.deaths import Death, commit_death
 
 if TYPE_CHECKING:
     from harness.schedule.backlog import Suggestion
@@ -69,33 +69,52 @@ class Live(Protocol):
 class Endings:
     """Settles each end: commits what no worker could, puts back what deserves another try, reports the rest.
 
-    `why(unit, attempt, error)` says why a worker died.
+    `why` says why a worker died.
     """
 
     backlog: Queue
     feed: Live
     store: Store
     device: str
-    why: Callable[[str, int, str], Death]
+    why: Callable[[Suggestion, End], Death]
     report: Report
 
     def settle(self, end: End) -> None:
-        """Take note of one end. Raises `WorkerUnfit`, what the store raises, and what `report` raises."""
+        """Take note of one end.
+
+        Raises `WorkerUnfit`, `RootNotWritable` where a worker found the root so, what the store raises, and what
+        `report` raises.
+        """
         suggestion = self.feed.live.pop(end.trial)
         if end.result is None:
             self._died(suggestion, end)
         elif "unfit" in end.result:
             raise WorkerUnfit(f"a worker on {end.result['host']} cannot work: {end.result['unfit']}")
+        elif "root" in end.result:
+            from harness.store import RootNotWritable
+
+            raise RootNotWritable(f"{end.result['root']} (so says a worker on {end.result['host']})")
         else:
             self._ended(suggestion, end, end.result)
 
     def _died(self, suggestion: Suggestion, end: End) -> None:
-        death = self.why(suggestion.unit.id, suggestion.attempt, end.error)
+        seconds = (datetime.now(UTC) - end.begun).total_seconds()
+        if status := self._written(suggestion):
+            self._ended(suggestion, end, {"status": status, "host": None, "pid": None, "seconds": seconds})
+            return
+        death = self.why(suggestion, end)
         self._commit(suggestion, death, end)
         if death.final or not self.backlog.again(suggestion.unit.id):
-            seconds = (datetime.now(UTC) - end.begun).total_seconds()
             self.backlog.failed(suggestion.unit.id)
             self.report(suggestion.unit, "failed", WorkerInfo(None, None, seconds, end.busy))
+
+    def _written(self, suggestion: Suggestion) -> Status | None:
+        """Return how an attempt ended whose worker has died, but not before it had committed that."""
+        import polars as pl
+
+        is_it = (pl.col("unit") == suggestion.unit.id) & (pl.col("attempt") == suggestion.attempt)
+        found = self.store.scan("units").filter(is_it).select("status").collect()["status"]
+        return found[0] if len(found) else None
 
     def _ended(self, suggestion: Suggestion, end: End, result: Mapping[str, Any]) -> None:
         unit, status = suggestion.unit, result["status"]

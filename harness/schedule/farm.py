@@ -68,6 +68,7 @@ class FarmLoop:
                 ended, _ = ray.wait(list(self._busy), num_returns=1, timeout=WAIT_SECONDS)
                 for reference in ended:
                     settle(self._end(reference))
+                self._end_late_ones()
                 self.heartbeat()
         finally:
             for worker in (*self._idle, *(busy.worker for busy in self._busy.values())):
@@ -104,6 +105,13 @@ class FarmLoop:
             num_cpus=demand.cpu, num_gpus=demand.gpu, max_restarts=0, max_task_retries=0
         )
         return Worker(actor.remote(self.job), demand)
+
+    def _end_late_ones(self) -> None:
+        """Kill the workers that have not ended units that took too long: they are stopped, or no signal ends them."""
+        now = datetime.now(UTC)
+        for busy in self._busy.values():
+            if now - busy.begun > self.job.late:
+                ray.kill(busy.worker.actor)
 
     def _end(self, reference: Any) -> End:
         count, busy = len(self._busy), self._busy.pop(reference)

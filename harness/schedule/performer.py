@@ -12,20 +12,30 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import ray
 import torch
 
 from harness import registry
+from harness.children import adopt_orphans
+from harness.deaths import Death
 from harness.errors import HarnessError
-from harness.schedule.deaths import Death, trace_path
+from harness.schedule.deaths import trace_path
 from harness.schedule.demand import Demand
 from harness.schedule.noted import NotedStore
+from harness.schedule.shared import unpacked
+from harness.schedule.shelter import endure
 from harness.store import Store
 from harness.unit import KeepModels, Unit
 from harness.work import Workbench, perform
+from harness.work.unit import ROOT_FAILED
+
+LATE_SECONDS = 30.0
+"""How long after its time limit a unit may still run: its worker may have been started for it."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,18 @@ class Job:
     """What every worker of a run is told once; `images` are references to each data set, by its name."""
 
     token: str
-    root: str
+    root: str = field(repr=False)
     plugins: tuple[str, ...]
     device: str
     time_limit: float
+    deterministic: bool
     keep_models: KeepModels
     images: Mapping[str, Any]
+
+    @property
+    def late(self) -> timedelta:
+        """After how long a unit should have ended, had its worker been able to end itself."""
+        return timedelta(seconds=self.time_limit + LATE_SECONDS)
 
 
 def configuration(unit: Unit, attempt: int, demand: Demand) -> dict[str, Any]:
@@ -47,21 +63,30 @@ def configuration(unit: Unit, attempt: int, demand: Demand) -> dict[str, Any]:
 
 
 class Performer:
-    """Performs units in one process. Whatever goes wrong is a result: an exception would cost the warm process."""
+    """Performs units in one process. Whatever goes wrong is a result: an exception would cost the warm process.
+
+    What is worse than an exception costs it all the same, and it ends itself where a method has left in it what could
+    change the results of others.
+    """
 
     def __init__(self, job: Job) -> None:
         """Open the store and load the tasks, once in the life of the process."""
-        # Ray turns SIGTERM into a SystemExit inside the method that runs, which would pass for the method's
-        # own failure. It is the death of a worker, whose node is taken away; the unit runs again elsewhere.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # What Ray's object store maps is read-only, which torch cannot express. Nothing writes to data sets.
+        endure()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody but a method sends it
+        adopt_orphans()
+        # What Ray's object store maps is read-only, which torch cannot express: who writes all the same, crashes.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self._job, self._unfit = job, ""
         try:
             registry.load(job.plugins)
             self._store = Store.open(job.root, write=True)
             device = torch.device(job.device)
-            self._bench = Workbench(self._store, device, lambda spec: ray.get(job.images[spec.name]))
+            self._bench = Workbench(
+                self._store,
+                device,
+                lambda spec: unpacked(ray.get(job.images[spec.name])),
+                deterministic=job.deterministic,
+            )
         except HarnessError as error:
             self._unfit = str(error)
 
@@ -78,9 +103,13 @@ class Performer:
         try:
             with _watched(trace_path(self._job.token, unit.id, attempt), self._job.time_limit):
                 status = perform(unit, self._bench, attempt, self._job.keep_models)
+        except ROOT_FAILED as error:
+            return {"root": str(error)}
         except BaseException as error:  # a method's KeyboardInterrupt, or a store that takes no failure
             why = Death(type(error).__name__, str(error)[:2000], traceback.format_exc())
             return {"status": "failed", "uncommitted": asdict(why)}
+        if self._bench.spoiled:
+            os._exit(0)  # all is written, and the driver looks for that; the next unit gets a fresh process
         return {"status": status, "out_of_memory": store.out_of_memory}
 
 
@@ -90,13 +119,15 @@ def _watched(trace: str, seconds: float) -> Iterator[None]:
 
     A thread of C does it, so it works although a method never gives Python's lock back.
     """
-    with open(trace, "w") as file:
-        faulthandler.enable(file)
-        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            faulthandler.enable()
+    os.makedirs(os.path.dirname(trace), exist_ok=True)  # a method may have removed it
+    file = open(trace, "w")  # noqa: SIM115 - a method may close it
+    faulthandler.enable(file)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        faulthandler.enable()
+        for tidy_up in (file.close, partial(os.unlink, trace)):
             with suppress(OSError):
-                os.unlink(trace)
+                tidy_up()

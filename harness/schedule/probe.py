@@ -39,7 +39,7 @@ def probe_root(session: Session, root: str) -> None:
             problem = answers[path] or _difference(files, path, token)
             if problem:
                 raise RootNotShared(
-                    f"root {files.uri} is not shared: {node.name} {problem}; "
+                    f"root {files.address} is not shared: {node.name} {problem}; "
                     "give one that every node reaches, such as a network folder or s3://"
                 )
     finally:

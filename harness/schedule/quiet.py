@@ -8,7 +8,22 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+
+class _Log(logging.FileHandler):
+    """A log file that is no reason to stop or to complain: its disk may be full."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -18,7 +33,7 @@ def quiet(log: str | None) -> Iterator[logging.Logger]:
     from ray._private import worker
 
     logger = logging.getLogger(ray.__name__)
-    handler = logging.FileHandler(log, delay=True) if log else logging.NullHandler()
+    handler = _Log(log, delay=True) if log else logging.NullHandler()
     handlers, propagate, printer = logger.handlers, logger.propagate, worker.print_to_stdstream
     logger.handlers, logger.propagate = [handler], False
     # Whenever a worker dies, Ray prints a paragraph to standard output, past its own logger.

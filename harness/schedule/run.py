@@ -5,15 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness.deaths import Death, death
 from harness.interrupt import Draining, draining
-from harness.schedule.backlog import Backlog, Stage
+from harness.last_resort import last_duty
+from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.schedule.bundles import Bundles
 from harness.schedule.cluster import Session
-from harness.schedule.deaths import Death, collect_trace, death, drop_traces
+from harness.schedule.deaths import collect_trace, drop_traces
 from harness.schedule.demand import Demand, NoRoom, demand_of, slots
-from harness.schedule.endings import Endings, Report
+from harness.schedule.endings import End, Endings, Report
 from harness.search.gates import Gates
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ def run_units(
     data: str | None = None,
     device: str = "auto",
     time_limit: float = 3600.0,
+    deterministic: bool = False,
     keep_models: KeepModels = "original",
     resources: Resources = "auto",
     heartbeat: Callable[[], None] = lambda: None,
@@ -54,13 +59,14 @@ def run_units(
         data: the folder with the official files; they are read here alone, workers get the images from Ray.
         device: `cpu`, `cuda`, or `auto`: CUDA if the cluster has GPUs. Ray says which GPU a unit gets.
         time_limit: seconds after which a unit fails.
+        deterministic: whether equal seeds give equal bits on CUDA, too.
         keep_models: `original`, `none`, `all` or `farm` (all, and the weights of the farm).
         resources: what is set aside for a unit.
         heartbeat: called several times a second while units run.
         resolve: fills in the hyperparameters of a unit that a search determines, once its trials have ended.
 
     Raises:
-        KeyboardInterrupt: after a Ctrl-C, once what ends within five seconds is committed.
+        KeyboardInterrupt: after a Ctrl-C or another signal to end, once what ends within five seconds is committed.
         InvalidResources, NoRoom: no node can take one unit.
         WorkerUnfit: a worker cannot do any unit.
     """
@@ -74,10 +80,10 @@ def run_units(
     _check_room(demand, session)
     store = Store.open(root, write=True)
     images = _images(units, data)
-    job = Job(uuid.uuid4().hex[:8], store.uri, tuple(plugins), device, time_limit, keep_models, images)
+    job = Job(uuid.uuid4().hex[:8], store.uri, tuple(plugins), device, time_limit, deterministic, keep_models, images)
     gates = Gates(units)
     backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts, gates, resolve)
-    with draining() as state:
+    with draining() as state, last_duty(partial(drop_traces, job.token)):
         run = _Run(session, store, job, backlog, demand, state, report, heartbeat)
         try:
             run.fit(Stage.TOGETHER)
@@ -86,8 +92,7 @@ def run_units(
             run.fit(Stage.ALONE)
         finally:
             drop_traces(job.token)
-        if state.asked:
-            raise KeyboardInterrupt
+        state.stop_if_asked()
 
 
 @dataclass(frozen=True)
@@ -126,15 +131,16 @@ class _Run:
         most = self._most if stage == Stage.TOGETHER else lambda: 1
         feed = Feed(self.backlog, stage, demand, most, self.draining)
         endings = Endings(self.backlog, feed, self.store, self.job.device, self._why, self.report)
-        fit(feed, Listener(endings.settle, self.heartbeat), self.job)
+        fit(feed, Listener(endings.settle, self.heartbeat, self.job.late), self.job)
 
     def _most(self) -> int:
         """Return twice what the cluster holds: what waits starts at once, and tells an autoscaler to grow."""
         return 2 * max(1, slots(self.demand, self.session.nodes()))
 
-    def _why(self, unit: str, attempt: int, error: str) -> Death:
-        trace = collect_trace(self.session.nodes(), self.job.token, unit, attempt)
-        return death(error, trace, self.job.time_limit)
+    def _why(self, suggestion: Suggestion, end: End) -> Death:
+        trace = collect_trace(self.session.nodes(), self.job.token, suggestion.unit.id, suggestion.attempt)
+        seconds = (datetime.now(UTC) - end.begun).total_seconds()
+        return death(end.error, trace, self.job.time_limit, seconds, suggestion.number)
 
 
 def _device(device: str, session: Session) -> str:
@@ -154,12 +160,13 @@ def _check_room(demand: Demand, session: Session) -> None:
 
 
 def _images(units: Iterable[Unit], data: str | None) -> dict[str, Any]:
-    """Read each data set once and put it into Ray's object store, from where workers map it."""
+    """Read each data set once and put it into Ray's object store, from where workers map it, read-only."""
     import ray
 
     from harness import registry
     from harness.contracts.dataset import DATASETS
+    from harness.schedule.shared import packed
     from harness.work import official
 
     names = dict.fromkeys(unit.dataset.name for unit in units)
-    return {name: ray.put(official.read(registry.find(DATASETS, name), data)) for name in names}
+    return {name: ray.put(packed(official.read(registry.find(DATASETS, name), data))) for name in names}

@@ -26,6 +26,7 @@ from harness.schedule import dashboard
 from harness.schedule.cluster import NoRay
 from harness.schedule.jobs import ROOT, STUDY
 from harness.schedule.quiet import quiet
+from harness.secrets import has_secrets
 from harness.store.files import SCHEMES
 from harness.study import load_study
 from harness.version import VARIABLE, commit
@@ -83,6 +84,8 @@ def submit(
     root, address = shared_root(root), address.rstrip("/")
     if data is not None and not os.path.isabs(data):
         raise InvalidJob(f"data folder {data!r} is relative; the head node reads it: give its absolute path there")
+    if any(map(has_secrets, options)):
+        raise InvalidJob("an option holds credentials, and everyone who sees the cluster sees its jobs; leave it away")
     registry.load(tuple(plugins))
     loaded = load_study(study)
     installed = (point.module for point in entry_points(group=registry.ENTRY_POINTS))
@@ -112,10 +115,10 @@ def shared_root(root: str | None) -> str:
     right = "give one that every node reaches, as an absolute path or s3:// or gs://"
     if not root:
         raise InvalidJob(f"a job has no root of its own; {right}")
-    scheme, is_uri, place = root.partition("://")
+    scheme, is_uri, _ = root.partition("://")
     if is_uri and scheme not in SCHEMES:
         raise InvalidJob(f"root {root!r} is not supported; {right}")
-    if is_uri and "@" in place.partition("/")[0]:
+    if is_uri and has_secrets(root):
         raise InvalidJob(f"the root holds credentials, and everyone who sees the cluster sees its jobs; {right}")
     if not is_uri and not os.path.isabs(root):
         raise InvalidJob(f"root {root!r} is relative to a folder of this machine; {right}")

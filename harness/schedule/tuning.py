@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
@@ -106,9 +107,10 @@ class InOrder(FIFOScheduler):
 class Listener(tune.Callback):
     """Tells of each end, and of each step of Tune's loop, where what is raised ends the loop."""
 
-    def __init__(self, settle: Callable[[End], None], heartbeat: Callable[[], None]) -> None:
-        self._settle, self._heartbeat = settle, heartbeat
+    def __init__(self, settle: Callable[[End], None], heartbeat: Callable[[], None], late: timedelta) -> None:
+        self._settle, self._heartbeat, self._late = settle, heartbeat, late
         self._begun: dict[str, datetime] = {}
+        self._running: dict[str, Trial] = {}
         self._ended: list[Trial] = []
         self.folder: str | None = None
         """Where Tune keeps errors, and a folder for each unit, in the session's folder on this node."""
@@ -116,6 +118,7 @@ class Listener(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note when."""
         self._begun[trial.trial_id] = datetime.now(UTC)
+        self._running[trial.trial_id] = trial
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note it: what is raised here would pass for a failure of the trial."""
@@ -131,10 +134,20 @@ class Listener(tune.Callback):
             trial = self._ended.pop()
             self.folder = str(Path(str(trial.local_path)).parents[1])
             self._settle(self._end(trial))
+        self._end_late_ones()
         self._heartbeat()
+
+    def _end_late_ones(self) -> None:
+        """Kill the workers that have not ended units that took too long: they are stopped, or no signal ends them."""
+        now = datetime.now(UTC)
+        for trial, begun in [*self._begun.items()]:
+            late = now - begun > self._late
+            if late and (worker := self._running.pop(trial, None)) and (actor := worker.temporary_state.ray_actor):
+                ray.kill(actor)
 
     def _end(self, trial: Trial) -> End:
         busy = len(self._begun)
+        self._running.pop(trial.trial_id, None)
         begun = self._begun.pop(trial.trial_id, datetime.now(UTC))
         if trial.status != Trial.ERROR:
             return End(trial.trial_id, trial.last_result, "", begun, busy)

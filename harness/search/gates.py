@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from harness.origin import Chosen, Suggested
 from harness.search.stream import Stream, stream_of, streams_of
@@ -15,7 +16,11 @@ retrains that they are compared with are done."""
 
 
 class Gates:
-    """The gates of the searches among some units; a unit that is not among them holds none closed."""
+    """The gates of the searches among some units; a unit that is not among them holds none closed.
+
+    Of the gates of a stream each is closed while an earlier one is, so that a trial is noted at one of them alone: the
+    first that it holds closed.
+    """
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self._waits = {unit.id: gates for unit in units if (gates := waits_for(unit))}
@@ -23,29 +28,37 @@ class Gates:
         for gates in self._waits.values():
             for stream, generation in gates:
                 wanted[stream].add(generation)
-        self._closing: dict[Gate, set[str]] = {(stream, g): set() for stream, all_of in wanted.items() for g in all_of}
-        self._of: dict[str, list[Gate]] = defaultdict(list)
+        self._generations = {stream: sorted(all_of) for stream, all_of in wanted.items()}
+        self._holding: dict[Stream, list[set[str]]] = {s: [set() for _ in g] for s, g in self._generations.items()}
+        self._of: dict[str, list[tuple[Stream, int]]] = defaultdict(list)
+        by_cell = defaultdict(list)
+        for stream in self._generations:
+            by_cell[stream.cell].append(stream)
         self._retrains: set[str] = set()
         for unit in units:
             if isinstance(unit.origin, Suggested):
                 stream = stream_of(unit)
-                later = (g for g in wanted.get(stream, ()) if g >= unit.origin.generation)
-                self._close(unit, ((stream, g) for g in later))
-        by_cell = defaultdict(list)
-        for gate in self._closing:
-            by_cell[gate[0].cell].append(gate)
-        for unit in units:
-            if unit.kind == Kind.RETRAIN:
+                self._hold(unit, stream, bisect_left(self._generations.get(stream, ()), unit.origin.generation))
+            elif unit.kind == Kind.RETRAIN:
                 self._retrains.add(unit.id)
-                self._close(unit, (gate for gate in by_cell[unit.cell] if unit.seed in gate[0].seeds))
+                for stream in (stream for stream in by_cell[unit.cell] if unit.seed in stream.seeds):
+                    self._hold(unit, stream, 0)
+        self._open = dict.fromkeys(self._generations, 0)
+        for stream in self._generations:
+            self._opened(stream)
+
+    def before(self, unit: str) -> tuple[Gate, ...]:
+        """Return the gates that a unit waits for, open or closed."""
+        return self._waits.get(unit, ())
 
     def closed_before(self, unit: str) -> frozenset[Gate]:
         """Return the closed gates that a unit waits for."""
-        return frozenset(gate for gate in self._waits.get(unit, ()) if self._closing[gate])
+        return frozenset(gate for gate in self.before(unit) if self._place(gate) >= self._open[gate[0]])
 
-    def closing(self, unit: str) -> frozenset[str]:
-        """Return the units that must end before a unit can begin, beside its needs."""
-        return frozenset[str]().union(*(self._closing[gate] for gate in self._waits.get(unit, ())))
+    def holding(self, gate: Gate) -> Collection[str]:
+        """Return the units that hold a gate closed and none before it; they themselves wait for those before it."""
+        until = self._holding[gate[0]][: self._place(gate) + 1]
+        return next((held for held in reversed(until) if held), frozenset())
 
     def held_by(self, unit: str) -> bool:
         """Say whether a unit that has not ended holds a gate closed."""
@@ -56,16 +69,26 @@ class Gates:
         if not done and unit in self._retrains:
             return []
         opened = []
-        for gate in self._of.pop(unit, ()):
-            self._closing[gate].discard(unit)
-            if not self._closing[gate]:
-                opened.append(gate)
+        for stream, place in self._of.pop(unit, ()):
+            self._holding[stream][place].discard(unit)
+            opened += self._opened(stream)
         return opened
 
-    def _close(self, unit: Unit, gates: Iterable[Gate]) -> None:
-        for gate in gates:
-            self._closing[gate].add(unit.id)
-            self._of[unit.id].append(gate)
+    def _place(self, gate: Gate) -> int:
+        stream, generation = gate
+        return bisect_left(self._generations[stream], generation)
+
+    def _hold(self, unit: Unit, stream: Stream, place: int) -> None:
+        if place < len(self._generations.get(stream, ())):
+            self._holding[stream][place].add(unit.id)
+            self._of[unit.id].append((stream, place))
+
+    def _opened(self, stream: Stream) -> list[Gate]:
+        """Return the gates of a stream that nothing holds closed any more, each once."""
+        first, holding = self._open[stream], self._holding[stream]
+        while self._open[stream] < len(holding) and not holding[self._open[stream]]:
+            self._open[stream] += 1
+        return [(stream, generation) for generation in self._generations[stream][first : self._open[stream]]]
 
 
 def waits_for(unit: Unit) -> tuple[Gate, ...]:

@@ -29,6 +29,7 @@ from harness.store.errors import (
 from harness.store.lease import Lease, LeaseInfo
 from harness.store.root import Store
 from harness.store.rows import Row, Rows
+from harness.store.scan import Ended
 from harness.store.schemas import KEYS, SCHEMA_VERSION, SCHEMAS
 from harness.store.sql import query
 
@@ -36,6 +37,7 @@ __all__ = [
     "KEYS",
     "SCHEMAS",
     "SCHEMA_VERSION",
+    "Ended",
     "InvalidRows",
     "Lease",
     "LeaseHeld",

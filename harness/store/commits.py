@@ -10,15 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from harness.errors import one_line
+from harness.secrets import without_secrets
 from harness.store import seal
-from harness.store.errors import InvalidRows, SchemaMismatch, StoreCorrupt
+from harness.store.errors import REMEDY, InvalidRows, SchemaMismatch, StoreCorrupt
 from harness.store.files import Files
 from harness.store.rows import Row, Rows, to_table
 from harness.store.schemas import COMMITTED, SCHEMAS, is_about_units
+from harness.store.sound import check_rows
 
 FOLDER = "commits"
 FINISHED = ("done", "diverged")
@@ -52,13 +55,21 @@ def write(files: Files, unit: str, rows: Rows) -> None:
 
 
 def write_failure(files: Files, unit: str, attempt: int, rows: Rows) -> None:
-    """Store the rows of a failed attempt: needs its row in `failures`, else a fold would forget it."""
+    """Store the rows of a failed attempt: needs its row in `failures`, else a fold would forget it.
+
+    What an error says is code's own words: the secrets in it are not stored.
+    """
     attempts = [row.get("attempt") for row in rows.get("failures", ())]
     if attempts != [attempt]:
         raise InvalidRows(f"a failure of {unit} needs one row in failures with attempt {attempt}; got {attempts}")
     if any(row.get("status") != "failed" for row in rows.get("units", ())):
         raise InvalidRows(f"a failure of {unit} takes no row in units with a status other than failed")
-    _write(files, Commit(unit, attempt), rows)
+    told = [{name: _told(value) for name, value in row.items()} for row in rows["failures"]]
+    _write(files, Commit(unit, attempt), {**rows, "failures": told})
+
+
+def _told(value: object) -> object:
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def find(files: Files) -> list[Commit]:
@@ -66,6 +77,16 @@ def find(files: Files) -> list[Commit]:
     matches = (_NAME.fullmatch(file.name) for file in files.find(FOLDER, ".arrow"))
     named = ((match["unit"], match["attempt"]) for match in matches if match)
     return [Commit(unit, None if attempt is None else int(attempt)) for unit, attempt in named]
+
+
+def written(files: Files) -> dict[str, datetime]:
+    """Return when the commits that are not yet folded were written (UTC), by unit; of several attempts the last."""
+    found: dict[str, datetime] = {}
+    for file in files.find(FOLDER, ".arrow"):
+        if match := _NAME.fullmatch(file.name):
+            at = datetime.fromtimestamp(file.changed / 1e9, UTC)
+            found[match["unit"]] = max(at, found.get(match["unit"], at))
+    return found
 
 
 def read(files: Files, commit: Commit, tables: Collection[str] | None = None) -> dict[str, pa.Table] | None:
@@ -78,13 +99,12 @@ def read(files: Files, commit: Commit, tables: Collection[str] | None = None) ->
         if not seal.is_intact(data):
             raise ValueError("its digest does not match")
         packed = _unpack(data)
+        wanted = [table for table in packed if tables is None or table in tables]
+        return {table: _conform(files, commit, table, packed[table]) for table in wanted}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        where = files.where(commit.path)
-        raise StoreCorrupt(f"{where} is damaged ({one_line(error)}); delete it and its unit runs again") from error
-    wanted = [table for table in packed if tables is None or table in tables]
-    return {table: _conform(files, commit, table, packed[table]) for table in wanted}
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        raise StoreCorrupt(f"{files.where(commit.path)} is damaged: {one_line(error)}; {REMEDY}") from error
 
 
 def _write(files: Files, commit: Commit, rows: Rows) -> None:
@@ -127,20 +147,24 @@ def _stream(table: pa.Table) -> bytes:
 
 def _unpack(data: bytes) -> dict[str, pa.Buffer]:
     packed = pa.ipc.open_file(data).read_all()
-    streams = (stream.as_buffer() for stream in packed["data"])
-    return dict(zip(packed["table"].to_pylist(), streams, strict=True))
+    packed.validate(full=True)
+    names = packed["table"].to_pylist() if packed.schema == _LAYOUT else []
+    if None in names or len(set(names)) < len(packed) or packed["data"].null_count:
+        raise ValueError("it is no list of tables")
+    return dict(zip(names, (stream.as_buffer() for stream in packed["data"]), strict=True))
 
 
 def _conform(files: Files, commit: Commit, table: str, stream: pa.Buffer) -> pa.Table:
     """Return the stored rows with today's columns; those of an older version lack the later ones."""
     rows = pa.ipc.open_stream(stream).read_all()
-    schema = SCHEMAS.get(table, pa.schema([]))
+    schema = SCHEMAS[table] if table in COMMITTED else pa.schema([])
+    unknown = [f"{table}.{name}" for name in rows.column_names if name not in schema.names]
+    if unknown or not schema.names:
+        what = unknown[0] if unknown else table
+        raise SchemaMismatch(f"{files.where(commit.path)} holds {what}, unknown here; use the version that wrote it")
+    check_rows(table, rows)
     if rows.column_names == schema.names:
         return rows
-    for name in rows.column_names:
-        if name not in schema.names:
-            where = files.where(commit.path)
-            raise SchemaMismatch(f"{where} holds {table}.{name}, unknown here; use the version that wrote it")
     for field in schema:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from harness.errors import HarnessError
 
+REMEDY = "harness run STUDY repairs it"
+"""What a message says that names a damaged file, or one that is gone."""
+
 
 class StoreError(HarnessError):
     """Any failure of the store."""

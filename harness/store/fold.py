@@ -2,13 +2,14 @@
 
 The order makes an interruption at any moment harmless: parts first, `units` last, then the commits go. What
 is in a part and still in a commit is read once (`scan` drops repeated keys); a fold that is repeated with
-the same commits writes the same parts again.
+the same commits writes the same parts again. `harness.store.batches` says what `units` notes of the others.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -19,7 +20,10 @@ from harness.store.schemas import SCHEMAS
 
 BATCH = 500  # commits held in memory at once
 
-Groups = Mapping[tuple[str, str], Mapping[str, pa.Table]]
+Key = tuple[str, str]  # a table and a folder of it
+Groups = Mapping[Key, Mapping[str, pa.Table]]
+
+UNITS: Key = ("units", "")
 
 
 def fold(files: Files, units: Collection[str] | None = None) -> int:
@@ -33,27 +37,46 @@ def fold(files: Files, units: Collection[str] | None = None) -> int:
 def _fold_batch(files: Files, pending: Sequence[Commit]) -> int:
     contents = files.map(lambda commit: commits.read(files, commit), pending)
     read = {commit: rows for commit, rows in zip(pending, contents, strict=True) if rows is not None}
-    groups = _group(read)
-    files.map(lambda key: _write_part(files, groups, key), [key for key in groups if key[0] != "units"])
-    files.map(lambda key: _write_part(files, groups, key), [key for key in groups if key[0] == "units"])
+    write(files, _group(read))
     files.map(lambda commit: files.delete(commit.path), list(read))
     return len(read)
 
 
+def write(files: Files, groups: Groups, kept: Mapping[str, Sequence[str]] = MappingProxyType({})) -> set[str]:
+    """Write rows as one batch: by (table, folder), and there by the origin that they came from; return the paths.
+
+    `kept` are parts that are there already and belong to this batch, with the origins of their rows.
+    """
+    paths = {key: parts.path_of(*key, groups[key]) for key in groups}
+    units = paths.get(UNITS)
+    files.map(lambda key: files.write(paths[key], _encode(groups, key, owner=units)), [*(paths.keys() - {UNITS})])
+    if units is not None:
+        rows = {name: row for row, name in enumerate(groups[UNITS])}
+        told = {**{paths[key]: list(names) for key, names in groups.items() if key != UNITS}, **kept}
+        beside = {path: [rows[name] for name in names if name in rows] for path, names in told.items()}
+        files.write(units, _encode(groups, UNITS, beside=beside))
+    return set(paths.values())
+
+
+def origin(commit: Commit, attempts: Sequence[int]) -> str:
+    """Return the name of what a commit holds, after which parts are named.
+
+    With the attempt: a unit that finished twice is told by two parts, of which the newer is read.
+    """
+    return f"{commit.name} {list(attempts)}"
+
+
 def _group(read: Mapping[Commit, Mapping[str, pa.Table]]) -> Groups:
     """Return the rows by (table, folder), and there by the commit and attempt that they came from."""
-    groups: dict[tuple[str, str], dict[str, pa.Table]] = defaultdict(dict)
+    groups: dict[Key, dict[str, pa.Table]] = defaultdict(dict)
     for commit, tables in read.items():
-        # With the attempt: a unit that finished twice is told by two parts, of which the newer is read.
-        attempts = tables["units"]["attempt"].to_pylist() if "units" in tables else []
-        origin = f"{commit.name} {attempts}"
+        name = origin(commit, tables["units"]["attempt"].to_pylist() if "units" in tables else [])
         for table, rows in tables.items():
             for folder, some in parts.split(table, rows):
-                groups[table, folder][origin] = some
+                groups[table, folder][name] = some
     return groups
 
 
-def _write_part(files: Files, groups: Groups, key: tuple[str, str]) -> None:
-    table, folder = key
+def _encode(groups: Groups, key: Key, owner: str | None = None, beside: parts.Beside | None = None) -> bytes:
     rows = pa.concat_tables(groups[key].values())
-    files.write(parts.path_of(table, folder, groups[key]), parts.encode(SCHEMAS[table], rows))
+    return parts.encode(SCHEMAS[key[0]], rows, owner=owner, beside=beside)

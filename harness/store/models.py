@@ -8,15 +8,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.errors import one_line
-from harness.store.errors import ModelCorrupt, ModelMissing
+from harness.store.errors import REMEDY, ModelCorrupt, ModelMissing
 from harness.store.files import Files
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+FOLDER, SUFFIX = "models", ".safetensors"
+
+
 def path_of(unit: str) -> str:
-    return f"models/{unit}.safetensors"
+    return f"{FOLDER}/{unit}{SUFFIX}"
+
+
+def stored(files: Files) -> set[str]:
+    """Return the ids of all units whose weights are there, from one listing."""
+    return {file.name.removesuffix(SUFFIX) for file in files.find(FOLDER, SUFFIX)}
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -56,9 +64,9 @@ def load(files: Files, unit: str, device: str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ModelMissing(f"{where} does not exist; the weights of {unit} were not kept") from error
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelCorrupt(f"{where} is damaged: {one_line(error)}; delete it and run its unit again") from error
+        raise ModelCorrupt(f"{where} is damaged: {one_line(error)}; {REMEDY}") from error
     if digest(state) != stored:
-        raise ModelCorrupt(f"{where} is damaged: its digest does not match; delete it and run its unit again")
+        raise ModelCorrupt(f"{where} is damaged: its digest does not match; {REMEDY}")
     return {name: tensor.to(device) for name, tensor in state.items()}
 
 

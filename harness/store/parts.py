@@ -1,17 +1,21 @@
 """Parquet parts: `tables/<table>/[dataset=.../architecture=.../method=.../]part-<hash>.parquet`.
 
 A part is never changed in place. The columns that name its folders are inside the file too, so that a reader
-needs no knowledge of folders, and one that has it (polars, DuckDB, Arrow) reads the same values.
+needs no knowledge of folders, and one that has it (polars, DuckDB, Arrow) reads the same values. What a part
+belongs to stands in its metadata; `harness.store.batches` says what that means.
 """
 
 from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import shutil
 import tempfile
+import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -20,11 +24,19 @@ import pyarrow.parquet as pq
 
 from harness.errors import one_line
 from harness.store import seal
-from harness.store.errors import StoreCorrupt
+from harness.store.errors import REMEDY, StoreCorrupt
 from harness.store.files import File, Files
-from harness.store.schemas import PARTITIONS
+from harness.store.schemas import PARTITIONS, SCHEMAS, polars_schema
+from harness.store.sound import check_part
 
 FOLDER = "tables"
+Beside = Mapping[str, Sequence[int]]
+Told = tuple[str, int]
+"""A unit, and an attempt at it."""
+
+UNREADABLE = (OSError, ValueError, RecursionError, MemoryError, pa.ArrowException, pl.exceptions.PolarsError)
+LOOKS = 10  # at a table from which parts are taken away meanwhile
+BESIDE, OWNER = "harness.beside", "harness.owner"
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # what every reader of such folders takes for null
 
 
@@ -35,19 +47,33 @@ def path_of(table: str, folder: str, names: Iterable[str]) -> str:
 
 
 def split(table: str, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Yield each folder of `table` (`""`, or `dataset=.../` and so on in percent code) with its rows."""
-    columns = PARTITIONS.get(table)
-    if columns is None:
-        yield "", rows
-        return
-    values = list(zip(*(rows[name].to_pylist() for name in columns), strict=True))
-    for chosen in dict.fromkeys(values):
-        folder = "".join(f"{name}={_segment(value)}/" for name, value in zip(columns, chosen, strict=True))
-        yield folder, rows.filter(pa.array([value == chosen for value in values]))
+    """Yield each folder of `table` with its rows."""
+    folders = folders_of(table, rows)
+    for chosen in dict.fromkeys(folders):
+        yield chosen, rows.filter(pa.array([folder == chosen for folder in folders]))
 
 
-def encode(schema: pa.Schema, rows: pa.Table) -> bytes:
-    """Return `rows` as a sealed Parquet file: zstd; phi with split bytes, which compress better."""
+def folders_of(table: str, rows: pa.Table) -> list[str]:
+    """Return for each row its folder in `table`: `""`, or `dataset=.../` and so on in percent code."""
+    columns = PARTITIONS.get(table, ())
+    values = zip(*(rows[name].to_pylist() for name in columns), strict=True) if columns else [()] * len(rows)
+    return ["".join(f"{name}={_segment(one)}/" for name, one in zip(columns, row, strict=True)) for row in values]
+
+
+def encode(
+    schema: pa.Schema,
+    rows: pa.Table,
+    *,
+    owner: str | None = None,
+    beside: Beside | None = None,
+) -> bytes:
+    """Return `rows` as a sealed Parquet file: zstd; phi with split bytes, which compress better.
+
+    `owner` and `beside` are those of a `Part`.
+    """
+    notes = {} if owner is None else {OWNER: owner}
+    if beside is not None:
+        notes[BESIDE] = json.dumps({path: list(of) for path, of in beside.items()}, separators=(",", ":"))
     floats = {f"{field.name}.list.element" for field in schema if field.type == pa.list_(pa.float32())}
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
@@ -58,8 +84,32 @@ def encode(schema: pa.Schema, rows: pa.Table) -> bytes:
         column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     ) as writer:
         writer.write_table(rows)
-        writer.add_key_value_metadata(seal.METADATA)
+        writer.add_key_value_metadata(notes | seal.METADATA)
     return seal.seal(sink.getvalue().to_pybytes())
+
+
+def table_of(file: File) -> str:
+    """Return the table that a part is of."""
+    return file.path.split("/")[1]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that was found intact: where polars may read it, and to what it belongs.
+
+    `beside`, of a `units` part, are the parts that were written with it, by path, and for which of its rows;
+    `owner`, of those parts, is the path of the `units` part. None where a version wrote it that kept no account.
+    """
+
+    file: File
+    at: str
+    beside: Beside | None = None
+    owner: str | None = None
+
+    @property
+    def table(self) -> str:
+        """The table that it is of."""
+        return table_of(self.file)
 
 
 class Parts:
@@ -71,21 +121,39 @@ class Parts:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._seen: dict[File, str] = {}
+        self._seen: dict[File, Part] = {}
+        self._copy = threading.Lock()
         self._copies: Path | None = None
 
     def __reduce__(self) -> tuple[type[Parts], tuple[Files]]:
         return Parts, (self._files,)  # another process, maybe on another host, has seen nothing yet
 
-    def scan(self, table: str, schema: pl.Schema) -> pl.LazyFrame:
-        """Return all rows of all parts of `table`, repeated ones too; raise `StoreCorrupt` naming a file."""
-        parts = self._files.find(f"{FOLDER}/{table}", ".parquet")
+    def find(self, table: str = "") -> list[File]:
+        """Return the parts of `table`, or all, by path, unread."""
+        return self._files.find(f"{FOLDER}/{table}".rstrip("/"), ".parquet")
+
+    def check(self, file: File) -> Part:
+        """Return a part; raise `StoreCorrupt` if it is damaged, `FileNotFoundError` if it is gone."""
+        if file not in self._seen:
+            self._seen[file] = self._check(file)
+        return self._seen[file]
+
+    def read(self, table: str = "") -> dict[str, Part | StoreCorrupt]:
+        """Return every part of `table`, or of all tables, by path; of one that is damaged, what is wrong with it."""
+        for _ in range(LOOKS):
+            files = self.find(table)
+            outcomes = self._files.map(self._outcome, files)
+            found = {file.path: one for file, one in zip(files, outcomes, strict=True) if one is not None}
+            if len(found) == len(files):  # else a repair has just taken one away, and written another
+                break
+        return found
+
+    def scan(self, parts: Sequence[Part], schema: pl.Schema) -> pl.LazyFrame:
+        """Return all rows of some parts of one table, in their order, repeated ones too."""
         if not parts:
             return pl.LazyFrame(schema=schema)
-        if not self._files.local and self._copies is None:
-            self._copies = _temporary_folder()
         return pl.scan_parquet(
-            self._files.map(self._checked, parts),
+            [part.at for part in parts],
             schema=schema,
             missing_columns="insert",
             extra_columns="ignore",
@@ -93,24 +161,70 @@ class Parts:
             glob=False,
         )
 
-    def _checked(self, part: File) -> str:
-        if part not in self._seen:
-            self._seen[part] = self._check(part)
-        return self._seen[part]
+    def load(self, part: Part) -> pa.Table:
+        """Return a part in today's schema; a column that is later than it is null."""
+        frame = self.scan([part], polars_schema(part.table)).collect()
+        return frame.to_arrow().cast(SCHEMAS[part.table])
 
-    def _check(self, part: File) -> str:
+    def told(self, part: Part) -> frozenset[Told]:
+        """Return what a part tells of."""
+        wanted = self.scan([part], polars_schema(part.table)).select("unit", "attempt")
+        return frozenset(wanted.unique().collect().rows())
+
+    def _outcome(self, file: File) -> Part | StoreCorrupt | None:
         try:
-            data = self._files.read(part.path)
+            return self.check(file)
+        except StoreCorrupt as error:
+            return error
+        except FileNotFoundError:
+            return None
+
+    def _check(self, file: File) -> Part:
+        try:
+            data = self._files.read(file.path)
             if seal.is_ours(data) and not seal.is_intact(data):
                 raise ValueError("its digest does not match")
-            pq.read_metadata(pa.BufferReader(data))
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise StoreCorrupt(f"{self._files.where(part.path)} is damaged: {one_line(error)}") from error
-        if self._copies is None:
-            return f"{self._files.base}/{part.path}"
-        copy = self._copies / f"{hashlib.sha256(repr(part).encode()).hexdigest()}.parquet"
+            footer = check_part(table_of(file), data)
+            notes = footer.metadata or {}
+            beside, owner = notes.get(BESIDE.encode()), notes.get(OWNER.encode())
+            told = None if beside is None else _beside(beside, footer.num_rows)
+            return Part(file, self._readable(file, data), told, None if owner is None else owner.decode())
+        except FileNotFoundError:
+            raise
+        except (
+            OSError,
+            ValueError,
+            RecursionError,
+            MemoryError,
+            pa.ArrowException,
+            pl.exceptions.PolarsError,
+        ) as error:
+            raise StoreCorrupt(f"{self._files.where(file.path)} is damaged: {one_line(error)}; {REMEDY}") from error
+
+    def _readable(self, file: File, data: bytes) -> str:
+        if self._files.local:
+            return f"{self._files.base}/{file.path}"
+        with self._copy:
+            self._copies = self._copies or _temporary_folder()
+        copy = self._copies / f"{hashlib.sha256(repr(file).encode()).hexdigest()}.parquet"
         copy.write_bytes(data)
         return str(copy)
+
+
+def _beside(note: bytes, rows: int) -> dict[str, tuple[int, ...]]:
+    """Return what a `units` part of so many rows notes; raise ValueError for anything else."""
+    document = json.loads(note)
+    if not isinstance(document, dict):
+        raise ValueError("its account of other parts is no JSON object")
+    told = {path: tuple(of) for path, of in document.items() if isinstance(of, list)}
+    right = all(type(number) is int and 0 <= number < rows for of in told.values() for number in of)
+    if len(told) < len(document) or not right:
+        raise ValueError("its account of other parts names rows that it does not have")
+    for path in told:
+        folder, *rest = path.split("/")
+        if folder != FOLDER or not {"", ".", ".."}.isdisjoint(rest):
+            raise ValueError(f"its account of other parts names {path!r}, which is none")
+    return told
 
 
 def _temporary_folder() -> Path:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 
-from harness.errors import did_you_mean, one_line
-from harness.store import commits, documents, models, views
+from harness.errors import cause, did_you_mean, one_line
+from harness.store import commits, documents, models, temporary, views
 from harness.store import fold as folding
 from harness.store import lease as leases
+from harness.store import repair as repairing
 from harness.store import scan as scanning
 from harness.store.commits import Commit
-from harness.store.errors import RootInvalid, RootNotWritable, UnknownPlan
-from harness.store.files import Files
+from harness.store.errors import RootInvalid, RootNotWritable, StoreCorrupt, UnknownPlan
+from harness.store.files import Files, allowed
 from harness.store.lease import Lease, LeaseInfo
 from harness.store.parts import Parts
 from harness.store.rows import Rows
+from harness.store.scan import Ended
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +40,8 @@ class Store:
     written is written whole or not at all; every error is a `StoreError` of one line.
     """
 
-    uri: str
+    uri: str = field(repr=False)
+    """The root as it was given, maybe with credentials: for other processes, never to be shown."""
     _files: Files = field(repr=False, compare=False)
     _parts: Parts = field(repr=False, compare=False)
 
@@ -52,10 +55,15 @@ class Store:
         files = Files.open(uri or os.environ.get("HARNESS_ROOT") or "runs", write=write)
         if files.local and os.path.exists(files.base) and not os.path.isdir(files.base):
             error = RootNotWritable if write else RootInvalid
-            raise error(f"root {files.uri} is a file; give a folder")
+            raise error(f"root {files.address} is a file; give a folder")
         if write:
             _prove_writable(files)
         return cls(files.uri, files, Parts(files))
+
+    @property
+    def address(self) -> str:
+        """The root as it may be shown: without credentials and options."""
+        return self._files.address
 
     def commit(self, unit: str, rows: Rows) -> None:
         """Store everything about a unit that finished, in one object: it is there or it is not.
@@ -70,12 +78,44 @@ class Store:
         commits.write_failure(self._files, unit, attempt, rows)
 
     def committed(self) -> set[str]:
-        """Return the ids of the units that are done or diverged, folded or not."""
+        """Return the ids of the units that are done or diverged, folded or not.
+
+        One that is folded counts if its row in `units` is intact, and every part that was written with that row and
+        tells more about the unit is there; whether that part is intact is found when it is read, and by `repair`. One
+        that is not yet folded counts by the name of its commit. What is damaged raises nothing here; see `ended`.
+        """
         return scanning.committed(self._files, self._parts)
 
     def attempts(self) -> dict[str, int]:
         """Return the number of the last failed attempt (from 1) of every unit that is not committed."""
-        return scanning.attempts(self._files, self._parts)
+        return self.ended().attempts
+
+    def last_attempts(self) -> dict[str, int]:
+        """Return the number of the last attempt of every unit that ever ended; the next one's rows win by theirs."""
+        return scanning.last_attempts(self._files, self._parts)
+
+    def ended(self) -> Ended:
+        """Return `committed`, `attempts` and what damage keeps them from knowing all, from one look at the root."""
+        return scanning.ended(self._files, self._parts)
+
+    def moments(self) -> dict[str, datetime]:
+        """Return when each unit ended, well or not (UTC); of what is damaged, nothing."""
+        return scanning.moments(self._files, self._parts)
+
+    def repair(self) -> list[str]:
+        """Move every damaged commit, part and plan below `damaged/`; return in one line each what it was.
+
+        Parts that are missing are named, too. Afterwards a unit is there with all its rows, or it is not committed.
+        What writes that were killed left behind is removed. For the holder of a lease, before it runs anything.
+        """
+        if self._files.local:
+            for path in temporary.abandoned(self._files.base, FOLDERS):
+                self._files.delete(path)
+        return repairing.repair(self._files, self._parts)
+
+    def repair_models(self, units: Collection[str]) -> list[str]:
+        """Move those weights of `units` that are damaged below `damaged/`; return in one line each which they were."""
+        return repairing.repair_models(self._files, units)
 
     def fold(self, units: Collection[str] | None = None) -> int:
         """Move commits (of `units`, or all) into the tables and return how many.
@@ -88,7 +128,8 @@ class Store:
         """Return `table` with what is not yet folded; keys are unique, the newest attempt wins.
 
         The columns are always those of the schema, the order of the rows is not promised. A filter on
-        identity columns reaches the files. Raises `UnknownTable`, or `StoreCorrupt` for a damaged file.
+        identity columns reaches the files. Raises `UnknownTable`, or `StoreCorrupt` for a damaged file, or a missing
+        one that is known of: of this table, or for `units` of any.
         """
         return scanning.scan(self._files, self._parts, table)
 
@@ -116,9 +157,21 @@ class Store:
         """Say whether weights are stored for `unit`."""
         return self._files.exists(models.path_of(unit))
 
+    def models(self) -> set[str]:
+        """Return the units whose weights are stored: of thousands a listing is faster than as many questions."""
+        return models.stored(self._files)
+
     def drop_model(self, unit: str) -> None:
         """Remove the weights of `unit`, if there are any."""
         self._files.delete(models.path_of(unit))
+
+    def drop_model_unless(self, needed_by: Callable[[str], bool], unit: str) -> None:
+        """Remove the weights of `unit`, if there are any, unless a plan that is run now needs them."""
+        self._files.guard()
+        files = replace(self._files, guard=allowed)  # who asks it in the block would wait for the block's own lock
+        with leases.running(files) as plans:
+            if not any(needed_by(plan) for plan in plans):
+                files.delete(models.path_of(unit))
 
     def write_plan(self, plan_id: str, document: Mapping[str, object]) -> None:
         """Store a plan as JSON, replacing one of the same id."""
@@ -132,46 +185,82 @@ class Store:
         """Return the ids of the stored plans, sorted."""
         return documents.plans(self._files)
 
-    def studies(self, study: str | None = None) -> list[dict[str, Any]]:
+    def studies(
+        self, study: str | None = None, damaged: Callable[[StoreCorrupt], object] | None = None
+    ) -> list[dict[str, Any]]:
         """Return the stored plans, all or those of one study, given by its name or by a plan's id.
 
-        Raises `UnknownPlan` for a name that none has.
+        Raises `UnknownPlan` for a name that none has, and `StoreCorrupt` for a plan that is damaged; with `damaged`,
+        that is told instead, and the others are returned.
         """
-        documents = [self.read_plan(plan) for plan in self.plans()]
+        documents = []
+        for plan in self.plans():
+            try:
+                documents.append(self.read_plan(plan))
+            except StoreCorrupt as error:
+                if damaged is None:
+                    raise
+                damaged(error)
         found = [one for one in documents if study in (None, one["study"], one["id"])]
         if study and not found:
             known = {str(one["study"]) for one in documents}
-            raise UnknownPlan(f"no study {study!r} in {self.uri}{did_you_mean(study, known)}")
+            raise UnknownPlan(f"no study {study!r} in {self.address}{did_you_mean(study, known)}")
         return found
 
     def lease(self, plan_id: str) -> AbstractContextManager[Lease]:
         """Hold the right to run a plan inside a `with` block; raise `LeaseHeld` if a living driver has it.
 
         A driver is taken for dead when its process on this host is gone, or when it is on another host and
-        was silent for 60 s; so call `Lease.beat` while working (it writes at most once in 5 s).
+        was silent for 60 s; inside the block a thread keeps it from silence.
         """
         return leases.lease(self._files, plan_id)
 
+    def guarded(self, lease: Lease) -> Store:
+        """Return the same root for the holder of a lease: once another took over, a write is a `LeaseLost`."""
+        files = replace(self._files, guard=lease.beat)
+        return Store(self.uri, files, Parts(files))
+
     def lease_holder(self, plan_id: str) -> LeaseInfo | None:
-        """Return who runs a plan now, or None."""
+        """Return who runs a plan now, or None; raise `StoreCorrupt` where its lease is damaged."""
         return leases.holder(self._files, plan_id)
+
+    def lease_fallen(self, plan_id: str) -> LeaseInfo | None:
+        """Return who ran a plan last, if it was killed; raise `StoreCorrupt` where its lease is damaged."""
+        return leases.fallen(self._files, plan_id)
 
     def log_path(self, name: str) -> str | None:
         """Return where the chatter of a program goes: `<root>/logs/<name>.log`; None where the root is not local."""
-        return self._files.where(f"logs/{name}.log") if self._files.local else None
+        return self._files.inside(f"logs/{name}.log") if self._files.local else None
 
     def report_path(self, study: str) -> str:
         """Return where the page of a study goes: `<root>/reports/<study>/index.html`."""
-        return self._files.where(f"reports/{study}/index.html")
+        return self._files.where(_page(study))
+
+    def write_report(self, study: str, page: bytes) -> str:
+        """Store the page of a study and return where it is."""
+        self._files.write(_page(study), page)
+        return self.report_path(study)
+
+    def read_report(self, study: str) -> bytes | None:
+        """Return the page of a study, or None if none was written."""
+        try:
+            return self._files.read(_page(study))
+        except FileNotFoundError:
+            return None
+
+
+def _page(study: str) -> str:
+    return f"reports/{study}/index.html"
 
 
 def _prove_writable(files: Files) -> None:
-    probe = f"{commits.FOLDER}/.probe-{uuid.uuid4().hex}"
+    probe = f"{commits.FOLDER}/{temporary.name()}"
     try:
         for folder in FOLDERS:
             files.make_folder(folder)
         files.write(probe, b"")
         files.delete(probe)
     except (OSError, RootNotWritable) as error:
-        reason = one_line(error.__cause__ or error)
-        raise RootNotWritable(f"root {files.address} cannot be written ({reason}); give another") from error
+        reason = error.__cause__ or error
+        why = cause(reason) if isinstance(reason, OSError) else one_line(reason)
+        raise RootNotWritable(f"root {files.address} cannot be written: {why}") from error

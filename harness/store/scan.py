@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 import polars as pl
 import pyarrow as pa
 
 from harness.store import commits
+from harness.store.batches import Standing, standing
 from harness.store.columns import IDENTITY
 from harness.store.commits import FINISHED
+from harness.store.errors import StoreCorrupt
 from harness.store.files import Files
-from harness.store.parts import Parts
-from harness.store.schemas import KEYS, is_about_units, polars_schema
+from harness.store.parts import Part, Parts
+from harness.store.schemas import COMMITTED, KEYS, is_about_units, polars_schema
 
 
 def scan(files: Files, parts: Parts, table: str) -> pl.LazyFrame:
@@ -18,26 +23,84 @@ def scan(files: Files, parts: Parts, table: str) -> pl.LazyFrame:
     schema = polars_schema(table)
     # Commits before parts: a fold writes parts before it deletes commits, so one that runs now hides nothing.
     pending = _pending(files, table)
-    return _newest(table, pl.concat([parts.scan(table, schema), pending.lazy()]))
+    return _newest(table, pl.concat([parts.scan(_intact(files, parts, table), schema), pending.lazy()]))
 
 
 def committed(files: Files, parts: Parts) -> set[str]:
-    """Return the ids of the units that are done or diverged."""
-    names = {commit.unit for commit in commits.find(files) if commit.failed is None}
-    units = parts.scan("units", polars_schema("units"))
-    return names | set(units.filter(pl.col("status").is_in(FINISHED)).select("unit").collect()["unit"])
+    """Return the ids of the units that are done or diverged; see `Store.committed`."""
+    return _finished(files, parts, standing(files, parts))
 
 
-def attempts(files: Files, parts: Parts) -> dict[str, int]:
-    """Return the number of the last failed attempt of every unit that is neither done nor diverged."""
+@dataclass(frozen=True)
+class Ended:
+    """What has ended: `committed` units, the number of the last failed attempt (from 1) of all others by unit, and
+    in one line each the damaged and missing parts that may tell of more."""
+
+    committed: set[str]
+    attempts: dict[str, int]
+    damage: list[str]
+
+
+def ended(files: Files, parts: Parts) -> Ended:
+    """Return what has ended; see `Store.ended`."""
     failed = [(commit.unit, commit.failed) for commit in commits.find(files) if commit.failed is not None]
-    folded = parts.scan("failures", polars_schema("failures")).select("unit", "attempt").collect().rows()
-    done = committed(files, parts)
+    state, found = standing(files, parts), parts.read("failures").values()
+    folded = state.counted([part for part in found if isinstance(part, Part)])
+    rows = parts.scan(folded, polars_schema("failures")).select("unit", "attempt").collect().rows()
+    done = _finished(files, parts, state)
     last: dict[str, int] = {}
-    for unit, attempt in [*failed, *folded]:
+    for unit, attempt in [*failed, *rows]:
         if unit not in done:
             last[unit] = max(attempt, last.get(unit, 0))
-    return last
+    wrong = [*state.damaged, *(one for one in found if isinstance(one, StoreCorrupt)), *state.holes(files)]
+    return Ended(done, last, [str(error) for error in wrong])
+
+
+def moments(files: Files, parts: Parts) -> dict[str, datetime]:
+    """Return when each unit ended that ever did; see `Store.moments`."""
+    found = commits.written(files)
+    whole = [part for part in parts.read("units").values() if isinstance(part, Part)]
+    ends = parts.scan(whole, polars_schema("units")).select(
+        "unit", pl.col("started") + pl.duration(milliseconds=1000 * pl.col("seconds"))
+    )
+    for unit, at in ends.drop_nulls().collect().iter_rows():
+        found[unit] = max(at, found.get(unit, at))
+    return found
+
+
+def last_attempts(files: Files, parts: Parts) -> dict[str, int]:
+    """Return the number of the last attempt of every unit that ever ended, however it did."""
+    rows = pl.concat([scan(files, parts, table).select("unit", "attempt") for table in ("units", "failures")])
+    return dict(rows.group_by("unit").agg(pl.col("attempt").max()).collect().rows())
+
+
+def _finished(files: Files, parts: Parts, state: Standing) -> set[str]:
+    done = {commit.unit for commit in commits.find(files) if commit.failed is None}
+    is_finished = pl.col("status").is_in(FINISHED)
+    schema = polars_schema("units")
+    whole = parts.scan([batch.units for batch in state.batches if not batch.gone], schema)
+    done |= set(whole.filter(is_finished).select("unit").collect()["unit"])
+    for batch in state.batches:
+        if batch.gone:
+            rows = parts.scan([batch.units], schema).with_row_index("row").filter(is_finished).collect()
+            done |= set(rows.filter(~pl.col("row").is_in(list(batch.torn())))["unit"])
+    return done
+
+
+def _intact(files: Files, parts: Parts, table: str) -> list[Part]:
+    """Return the parts of `table` that count; raise `StoreCorrupt` if one is damaged or gone.
+
+    For `units`, if one of any table is gone: it would show as finished what is not.
+    """
+    state = Standing(())
+    if table in COMMITTED:
+        state = standing(files, parts, "" if table == "units" else table)
+    found = parts.read(table).values()
+    sound = [part for part in found if isinstance(part, Part)]
+    wrong = [error for error in found if isinstance(error, StoreCorrupt)]
+    if wrong := [*state.damaged, *wrong, *state.holes(files)]:
+        raise wrong[0]
+    return state.counted(sound)
 
 
 def _pending(files: Files, table: str) -> pl.DataFrame:

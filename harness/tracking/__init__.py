@@ -15,7 +15,7 @@ from harness.tracking.address import Address, find_address
 from harness.tracking.errors import NoSuchRun, NoSuchStudy, TrackingUnavailable
 from harness.tracking.lookup import TrackedRun, find_run, runs_of_plan
 from harness.tracking.server import serve
-from harness.tracking.sync import SyncReport, sync, sync_stored
+from harness.tracking.sync import SyncReport, sync, sync_in_time, sync_stored
 from harness.tracking.trials import TrialRow, find_unit, trials_of
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "runs_of_plan",
     "serve",
     "sync",
+    "sync_in_time",
     "sync_stored",
     "trials_of",
 ]

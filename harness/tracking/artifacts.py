@@ -23,19 +23,19 @@ FOREST = (*TRADEOFF, "gap_to_retrain", "population_mia_val", "accuracy_forget", 
 DOTS_PER_INCH = 144
 
 
-def files_digest(plan: StoredPlan, results: Results, page: Path | None) -> str:
+def files_digest(plan: StoredPlan, results: Results, page: bytes | None) -> str:
     """Return the digest of all that the files are made of; `page` is the report, if it is of this plan."""
     summed = hashlib.sha256(json.dumps(plan.document, sort_keys=True).encode())
     for name, frame in _tables(results):
         summed.update(f"\n{name}\n{frame.write_csv()}".encode())
-    summed.update(page.read_bytes() if page else b"")
+    summed.update(page or b"")
     return summed.hexdigest()[:16]
 
 
-def write_files(folder: Path, plan: StoredPlan, results: Results, page: Path | None) -> None:
+def write_files(folder: Path, plan: StoredPlan, results: Results, page: bytes | None) -> None:
     """Write the files into a folder."""
     if page:
-        (folder / "report.html").write_bytes(page.read_bytes())
+        (folder / "report.html").write_bytes(page)
     (folder / "plan.json").write_text(json.dumps(plan.document, indent=2))
     (folder / "tables").mkdir()
     for name, frame in _tables(results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.errors import HarnessError
 
 LATER = "`harness ui` or `harness sync STUDY` fills it in later"
+REBUILD = "delete it, and `harness sync STUDY` makes it anew from the tables"
 
 
 class TrackingUnavailable(HarnessError):

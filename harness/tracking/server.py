@@ -21,7 +21,10 @@ from harness.tracking.quiet import SETTINGS
 START_SECONDS, STOP_SECONDS = 300.0, 10.0
 
 # Its job runners are for judging language models: eight more processes of 200 MB each.
-SERVER_SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+SERVER_SETTINGS = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # into its log
+}
 
 
 def serve(address: Address, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -40,7 +43,8 @@ def serve(address: Address, host: str, port: int, ready: Callable[[str], None]) 
     with log.open("wb") as output:
         server = subprocess.Popen(
             _command(address, host, port),
-            env={**SETTINGS, **SERVER_SETTINGS, **os.environ},
+            # The address is not an argument: everybody on this machine sees those, and a password may be in it.
+            env={**SETTINGS, **SERVER_SETTINGS, **os.environ, "MLFLOW_BACKEND_STORE_URI": address.uri},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -63,7 +67,7 @@ def _log(address: Address) -> Path:
 
 
 def _command(address: Address, host: str, port: int) -> list[str]:
-    options = ["--backend-store-uri", address.uri, "--host", host, "--port", str(port), "--workers", "1"]
+    options = ["--host", host, "--port", str(port), "--workers", "1"]
     destination = ["--artifacts-destination", address.artifacts] if address.artifacts else []
     return [sys.executable, "-m", "mlflow", "server", *options, *destination]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from harness.contracts.dataset import DATASETS, DatasetSpec, Images
 from harness.contracts.parts import Part
 from harness.contracts.scenario import Mask, Models, Tampering, Training, alike, asked_for
 from harness.engine.data import DeviceData
-from harness.engine.models import build
+from harness.engine.evaluate import Evaluation
+from harness.engine.fingerprint import fingerprint
+from harness.engine.models import build, packed
 from harness.engine.split import Split, divide, split, subset
 from harness.farm import EVERYTHING, FarmRef, Pool, PoolSpec, draw_pools
 from harness.farm_deep_unlearn import held_out
@@ -27,7 +29,10 @@ from harness.work import official
 
 K = TypeVar("K")
 V = TypeVar("V")
-KEPT_DATASETS, KEPT_SPLITS, KEPT_ORIGINALS = 1, 8, 4
+Cache = OrderedDict[K, tuple[V, int]]
+"""Values, and the fingerprint that each had when it was made."""
+
+KEPT_DATASETS, KEPT_SPLITS, KEPT_ORIGINALS, KEPT_ANSWERS = 1, 8, 4, 128
 
 
 class Results(Protocol):
@@ -114,10 +119,15 @@ class Workbench:
     reader: Callable[[DatasetSpec], Images] = official.read
     warm: set[tuple[str, str, str]] = field(default_factory=set)
     """Data set, architecture and precision of what this process has trained before it timed anything."""
-    _datasets: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
-    _splits: OrderedDict[tuple[str, str, tuple[str, ...]], Parts] = field(default_factory=OrderedDict)
-    _audited: OrderedDict[tuple[str, FarmRef], Audited] = field(default_factory=OrderedDict)
-    _originals: OrderedDict[str, dict[str, Tensor]] = field(default_factory=OrderedDict)
+    deterministic: bool = False
+    """Whether equal seeds give equal bits on CUDA, too (`harness.engine.device.prepare`)."""
+    spoiled: list[str] = field(default_factory=list)
+    """What methods have left in this process that cannot be put back: a fresh one is safer for what follows."""
+    _datasets: Cache[str, Loaded] = field(default_factory=OrderedDict)
+    _splits: Cache[tuple[str, str, tuple[str, ...]], Parts] = field(default_factory=OrderedDict)
+    _audited: Cache[tuple[str, FarmRef], Audited] = field(default_factory=OrderedDict)
+    _originals: Cache[str, dict[str, Tensor]] = field(default_factory=OrderedDict)
+    _answers: Cache[str, Evaluation] = field(default_factory=OrderedDict)
 
     def dataset(self, reference: DatasetRef) -> Loaded:
         """Return a data set, read at most once while it is in use."""
@@ -133,7 +143,34 @@ class Workbench:
 
     def original(self, unit: str) -> dict[str, Tensor]:
         """Return the weights of an original, on the device; they must not be changed."""
-        return _kept(self._originals, unit, KEPT_ORIGINALS, lambda: self.store.load_model(unit, str(self.device)))
+        return _kept(
+            self._originals, unit, KEPT_ORIGINALS, lambda: packed(self.store.load_model(unit, str(self.device)))
+        )
+
+    def changed(self) -> list[str]:
+        """Return what of all this is no longer what it was; it is forgotten, so that the next unit makes it anew.
+
+        What views and runs hand out are copies. But all of this is in the memory of the process, where a method that
+        looks for it finds it.
+        """
+        known: dict[int, int] = {}
+        found = []
+        caches: Mapping[str, Cache[Any, Any]] = {
+            "the weights of a model to start from": self._originals,
+            "images or labels": self._datasets,
+            "the division into parts": self._splits,
+            "the pools of an audit": self._audited,
+        }
+        for name, cache in caches.items():
+            if any(fingerprint(_tensors(value), known) != was for value, was in cache.values()):
+                found.append(name)
+        for cache in caches.values() if found else ():
+            cache.clear()
+        return found
+
+    def answers(self, unit: str, ask: Callable[[], Evaluation]) -> Evaluation:
+        """Return what the model of a unit says of all training images, asked once for all scenarios drawn by it."""
+        return _kept(self._answers, unit, KEPT_ANSWERS, lambda: _read_only(ask()))
 
     def audited(self, unit: Unit) -> Audited:
         """Return the audit pools of a unit's farm, drawn from its data set."""
@@ -153,7 +190,7 @@ class Workbench:
 
     def _load(self, reference: DatasetRef) -> Loaded:
         spec = registry.find(DATASETS, reference.name)
-        images, development = self.reader(spec), spec.development
+        images, development = _copied(self.reader(spec)), spec.development
         if reference.count:
             index, development = subset(images.labels, development, reference.count)
             images = images.take(index)
@@ -191,11 +228,48 @@ class Workbench:
         return Parts(parts, scenario, parsed.forget_classes, index, named, similar)
 
 
-def _kept(cache: OrderedDict[K, V], key: K, most: int, make: Callable[[], V]) -> V:
+def _kept(cache: Cache[K, V], key: K, most: int, make: Callable[[], V]) -> V:
     """Return a cached value, making it if it is absent; the least recently used goes first."""
     if key not in cache:
         while len(cache) >= most:
             cache.popitem(last=False)
-        cache[key] = make()
+        value = make()
+        cache[key] = value, fingerprint(_tensors(value))
     cache.move_to_end(key)
-    return cache[key]
+    return cache[key][0]
+
+
+def _copied(images: Images) -> Images:
+    """Return a data set in memory of its own: its reader may have kept the arrays, to give them to the next one, too.
+
+    Those that cannot be written to are in memory of others, and too large for a copy in each process.
+    """
+    own = {one.name: getattr(images, one.name) for one in fields(images)}
+    return Images(**{name: array.copy() if _is_open(array) else array for name, array in own.items()})
+
+
+def _is_open(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.flags.writeable
+
+
+def _read_only(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation, its arrays closed for writing: there may be many, too many to look at after each unit."""
+    for array in (evaluation.phi, evaluation.correct, evaluation.answers):
+        if array is not None:
+            array.setflags(write=False)
+    return evaluation
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors and arrays in a value made of dataclasses and mappings; no array that nobody can write to."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, np.ndarray):
+        if _is_open(value):
+            yield torch.from_numpy(np.ascontiguousarray(value))
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif is_dataclass(value) and not isinstance(value, DatasetSpec):
+        for one in fields(value):
+            yield from _tensors(getattr(value, one.name))

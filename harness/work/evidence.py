@@ -14,6 +14,7 @@ from harness import registry
 from harness.contracts.dataset import DATASETS
 from harness.contracts.run import TrainingArtifact
 from harness.contracts.scenario import Floats, InvalidScenario, Mask, Models
+from harness.engine.data import DeviceData
 from harness.engine.evaluate import Evaluation, evaluate
 from harness.engine.features import features_of
 from harness.unit import Unit
@@ -55,19 +56,24 @@ def models_of(unit: Unit, bench: Workbench) -> Models:
     Raises `InvalidScenario` where one has diverged: its answers say nothing about an image.
     """
     ids = dict(zip(registry.evidence_of(unit.scenario.name), unit.evidence, strict=True))
-    loaded, head = bench.dataset(unit.dataset), bench.architecture(unit).head
-    train = torch.from_numpy(loaded.whole()["train"]).to(bench.device)
 
-    def ask(one: TrainingArtifact | None) -> Answering:
+    def trained(one: TrainingArtifact | None) -> nn.Module:
         model = _network(one, unit, bench)
         model.load_state_dict(bench.store.load_model(ids[one], str(bench.device)))
-        found = evaluate(model, loaded.data, train)
+        return model
+
+    def images() -> tuple[DeviceData, torch.Tensor]:
+        loaded = bench.dataset(unit.dataset)
+        return loaded.data, torch.from_numpy(loaded.whole()["train"]).to(bench.device)
+
+    def ask(one: TrainingArtifact | None) -> Answering:
+        found = bench.answers(ids[one], lambda: evaluate(trained(one), *images()))
         if not np.isfinite(found.phi).all():
             what = "the original of seed 0" if one is None else str(one)
             raise InvalidScenario(
                 f"'{unit.scenario.name}': {what} has diverged; no image can be drawn by what it answers"
             )
-        return Answering(found, lambda: features_of(model, head, loaded.data, train))
+        return Answering(found, lambda: features_of(trained(one), bench.architecture(unit).head, *images()))
 
     return ask
 

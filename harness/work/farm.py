@@ -21,6 +21,7 @@ from harness.work.attacked import Signal
 from harness.work.bench import Audited, Workbench
 from harness.work.kinds import Outcome
 from harness.work.measured import Phase
+from harness.work.returned import of_its_method
 from harness.work.setting import lender, new_run, on_the_clock, spec_of, starting_model, view_of
 
 Mask = NDArray[np.bool_]
@@ -68,7 +69,7 @@ def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     model = starting_model(unit, bench)
     method = spec_of(unit).create(unit.hyperparameters)
     phase("unlearn")
-    model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
+    model = of_its_method(on_the_clock(unit, run, lambda: method.unlearn(model, view, run)), unit, bench)
     phase("evaluate")
     evaluations, signals = _audit(model, bench, unit, _Shadow(audited, inside, forgotten), [unit.pool])
     return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)

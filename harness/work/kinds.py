@@ -20,6 +20,7 @@ from harness.work.attacked import Numbers, Signal
 from harness.work.bench import Parts, Workbench
 from harness.work.evidence import parts_of
 from harness.work.measured import Phase, evaluate_parts, examined, forgotten_of_test, judge, observer, of_trial
+from harness.work.returned import of_its_method
 from harness.work.setting import (
     Index,
     artifact_of,
@@ -79,7 +80,7 @@ def run_method(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     view = view_of(unit, loaded.data, index, run, parts.forget_classes)
     method, model = spec_of(unit).create(unit.hyperparameters), starting_model(unit, bench)
     phase("unlearn")
-    model = on_the_clock(unit, run, lambda: method.unlearn(model, view, run))
+    model = of_its_method(on_the_clock(unit, run, lambda: method.unlearn(model, view, run)), unit, bench)
     seconds = run.clock.stop()
     if unit.kind == Kind.TIMING:
         return Outcome(model, seconds, run.steps, numbers={("all", "seconds"): seconds})

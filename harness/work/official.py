@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import io
+import lzma
 import os
 import tarfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +21,9 @@ from harness.contracts.dataset import CHECKSUMS, DataCorrupt, DatasetSpec, FileP
 from harness.errors import HarnessError, one_line
 
 DATA_VARIABLE = "HARNESS_DATA"
-UNREADABLE = (OSError, EOFError, zlib.error, tarfile.TarError)
+UNREADABLE = (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, lzma.LZMAError, tarfile.TarError)
+MOST_BYTES = 2**30
+"""Of an official file, and of all in an archive: no data set has a fifth of that, and a few kB may unpack to more."""
 
 
 class DataMissing(HarnessError):
@@ -50,7 +56,7 @@ def read(spec: DatasetSpec, data: str | None = None) -> Images:
     """Return the images of a data set after checking every official file, the counts and the labels."""
     located = locate(spec, data)
     contents = dict(_contents(spec, located))
-    images = spec.read({name: contents[name] for name in located})  # whatever the order inside an archive
+    images = images_of(spec, {name: contents[name] for name in located})  # whatever the order inside an archive
     if len(images.images) != len(images.labels) or len(images.labels) != spec.development + spec.test:
         raise DataCorrupt(
             f"data set {spec.name!r}: the reader gave {len(images.labels)} labels and {len(images.images)} images, "
@@ -58,6 +64,21 @@ def read(spec: DatasetSpec, data: str | None = None) -> Images:
         )
     _check_labels(spec, "label", images.labels, spec.classes)
     _check_subclasses(spec, images)
+    return images
+
+
+def images_of(spec: DatasetSpec, contents: Mapping[str, bytes]) -> Images:
+    """Return what the reader of a data set makes of its files; raise `DataCorrupt` where it cannot."""
+    try:
+        images = spec.read(contents)
+    except HarnessError:
+        raise
+    except Exception as error:  # whatever a reader does with what is no file of its format
+        told = f"{type(error).__name__}: {one_line(error)}"
+        raise DataCorrupt(f"data set {spec.name!r} cannot be read ({told}); get it: {spec.how_to_get}") from error
+    pixels, labels = images.images, images.labels
+    if pixels.ndim != 4 or pixels.dtype != np.uint8 or labels.ndim != 1 or labels.dtype != np.int64:
+        raise DataCorrupt(f"data set {spec.name!r}: the reader gave no images of 8 bits with a label each")
     return images
 
 
@@ -94,7 +115,7 @@ def _check_subclasses(spec: DatasetSpec, images: Images) -> None:
 
 def _found(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
     if isinstance(spec.files, FilePattern):
-        matched = sorted(folder.glob(spec.files.glob))
+        matched = sorted(path for path in folder.glob(spec.files.glob) if path.is_file())  # to read a pipe has no end
         named = [folder / name for name in spec.files.also if (folder / name).is_file()]
         return {path.relative_to(folder).as_posix(): path for path in matched + named}
     found = {name: path for name in spec.files if (path := _plain_or_gzipped(folder / name))}
@@ -144,27 +165,66 @@ def _unchecked(spec: DatasetSpec, located: dict[str, Path]) -> Iterator[tuple[st
 
 def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        with _opened(path) as stream:
+            content: bytes = stream.read(MOST_BYTES + 1)
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
+    if len(content) > MOST_BYTES:
+        raise _unreadable(path, _TooLong())
+    return content
 
 
 def _members(archive: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the named members of a tar file in its own order: going back would decompress it anew."""
     missing = set(names)
     try:
-        with tarfile.open(archive) as opened:
+        # As a stream that is read once, forwards: nothing is unpacked to a disk, no link followed.
+        with _opened(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r|") as opened:
             for member in opened:
                 name = PurePosixPath(member.name).name
-                content = opened.extractfile(member) if name in missing else None
-                if content is not None:
+                content = opened.extractfile(member) if name in missing and member.isreg() else None
+                if content is not None and member.size <= MOST_BYTES:
                     missing.remove(name)
                     yield name, content.read()
     except UNREADABLE as error:
         raise _unreadable(archive, error) from error
     if missing:
         raise DataCorrupt(f"{archive} lacks {', '.join(sorted(missing))}; replace it by the official file")
+
+
+def _opened(path: Path) -> Any:
+    """Open a file for reading, unpacked by its suffix."""
+    match path.suffix:
+        case ".gz" | ".tgz":
+            return gzip.open(path)
+        case ".bz2":
+            return bz2.open(path)
+        case ".xz":
+            return lzma.open(path)
+    return path.open("rb")
+
+
+class _TooLong(OSError):
+    """More bytes than anything official has."""
+
+    def __str__(self) -> str:
+        return f"it is longer than {MOST_BYTES:,} bytes"
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of bytes that ends with an error where it does not end in time."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._stream, self._left = stream, MOST_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        if self._left <= 0:
+            raise _TooLong
+        content = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(content)
+        return content
 
 
 def _unreadable(path: Path, error: BaseException) -> DataCorrupt:

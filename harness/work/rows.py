@@ -7,7 +7,7 @@ import math
 import socket
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -25,10 +25,11 @@ from harness.version import __version__, commit
 from harness.work.attacked import Signal
 from harness.work.bench import Workbench
 from harness.work.kinds import Outcome
+from harness.work.output import Output
 from harness.work.setting import spec_of
 from harness.work.sheets import as_png
 
-TRACEBACK_CHARACTERS = 20_000
+NAME_CHARACTERS, MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 200, 2_000, 20_000
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -44,6 +45,8 @@ class Attempt:
     phase: str = "start"
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     since: float = field(default_factory=time.perf_counter)
+    output: Output | None = None
+    """What its code printed, for the row of a failure."""
 
     def enter(self, phase: str) -> None:
         """Note the phase, for the row of a failure."""
@@ -100,9 +103,9 @@ def failure_rows(attempt: Attempt, error: BaseException) -> Rows:
     """Return the rows of a failed attempt: its cause, and the unit's status."""
     failure = attempt.columns | {
         "phase": attempt.phase,
-        "exception": type(error).__name__,
-        "message": _storable(_message(error))[:2000],
-        "traceback": _traceback(error),
+        "exception": " ".join(_said(lambda: type(error).__name__).split())[:NAME_CHARACTERS],
+        "message": _said(lambda: str(error))[:MESSAGE_CHARACTERS],
+        "traceback": _traceback(error, attempt.output.tail if attempt.output else ""),
         "device_memory": peak_memory(attempt.bench.device),
         "host": socket.gethostname(),
         "started": attempt.started,
@@ -110,17 +113,20 @@ def failure_rows(attempt: Attempt, error: BaseException) -> Rows:
     return {"units": [_unit_row(attempt, "failed")], "failures": [failure]}
 
 
-def _message(error: BaseException) -> str:
+def _traceback(error: BaseException, printed: str) -> str:
+    """Return the frames of an exception and of its causes, and what was printed; the middle of a long one is left out,
+    with long messages."""
+    text, most = _said(lambda: "".join(traceback.format_exception(error))), TRACEBACK_CHARACTERS // 2
+    text = text if len(text) <= 2 * most else f"{text[:most]}\n[...]\n{text[-most:]}"
+    return f"{text}\n{_storable(printed)}" if printed else text
+
+
+def _said(say: Callable[[], str]) -> str:
+    """Return what an exception says: its class is code of a method, too, and may fail in turn."""
     try:
-        return str(error)
-    except Exception:
-        return "the exception cannot say what is wrong: its own __str__ failed"
-
-
-def _traceback(error: BaseException) -> str:
-    """Return the frames of an exception and of its causes; the middle of a long one is left out, with long messages."""
-    text, most = _storable("".join(traceback.format_exception(error))), TRACEBACK_CHARACTERS // 2
-    return text if len(text) <= 2 * most else f"{text[:most]}\n[...]\n{text[-most:]}"
+        return _storable("".join((say(),)))
+    except BaseException as failed:
+        return f"the exception cannot say what is wrong: {type(failed).__name__} in its own class"
 
 
 def _storable(text: str) -> str:
@@ -137,7 +143,7 @@ def _unit_row(attempt: Attempt, status: str) -> Row:
         "share": 1.0,
         "host": socket.gethostname(),
         "started": attempt.started,
-        "versions": _versions(),
+        "versions": _versions(attempt.bench.deterministic),
     }
 
 
@@ -196,7 +202,9 @@ def _number(value: float | None) -> float | None:
 
 
 @cache
-def _versions() -> str:
+def _versions(deterministic: bool) -> str:
     packages = {name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")}
     own = {"harness": __version__, "commit": commit()}
+    if deterministic:
+        own["deterministic"] = "yes"
     return json.dumps(packages | {name: text for name, text in own.items() if text}, sort_keys=True)

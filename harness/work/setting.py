@@ -25,6 +25,9 @@ from harness.engine.seeding import generator, seeded
 from harness.engine.tally import Tally
 from harness.unit import Kind, Named, Unit
 from harness.work.bench import Workbench
+from harness.work.contained import no_copies
+from harness.work.returned import a_module
+from harness.work.settings import kept
 
 Index = Mapping[Part, torch.Tensor]
 """The index [n] of each part into the images."""
@@ -45,7 +48,8 @@ def view_of(unit: Unit, data: DeviceData, index: Index, run: TrainingRun, forget
     spec = spec_of(unit)
     even = unit.hyperparameters.get(VARIANT) != REFERENCE
     samples = {
-        part: PartSamples(data, positions, run.generator, even, Tally((part.value,), run.drawn))
+        # A copy of the positions: the warm ones serve later units, and samples hand theirs out.
+        part: PartSamples(data, positions.clone(), run.generator, even, Tally((part.value,), run.drawn))
         for part, positions in index.items()
     }
     dataset = registry.find(DATASETS, unit.dataset.name)
@@ -101,7 +105,8 @@ def on_the_clock(
     is_low = unit.recipe.precision == "bf16"
     # Without the cache: it keeps the bf16 weights of the first step until the block ends, many steps later.
     low = torch.autocast(run.device.type, torch.bfloat16, enabled=is_low, cache_enabled=False)
-    with seeded("work", unit.stream, unit.method.name, unit.seed), low:
+    # What the work changes in its process would be felt by whoever measures its model; two would measure it.
+    with kept(), no_copies(), seeded("work", unit.stream, unit.method.name, unit.seed), low:
         run.clock.start()
         try:
             model = work()
@@ -131,7 +136,8 @@ def make(unit: Unit, bench: Workbench, run: TrainingRun, view: View) -> nn.Modul
     spec, blank = artifact_of(unit), partial(untrained, unit, bench)
     made = spec.cls(**unit.values)
     given = () if spec.of == "training" else (starting_model(unit, bench).eval().requires_grad_(False),)
-    return on_the_clock(unit, run, lambda: made.make(blank(), *given, view, run), blank)
+    network = on_the_clock(unit, run, lambda: made.make(blank(), *given, view, run), blank)
+    return a_module(network, f"artifact {unit.method.name!r}")
 
 
 def lender(

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Literal
 
 from harness.engine.device import prepare
+from harness.errors import HarnessError
+from harness.interrupt import Stopped
 from harness.origin import Chosen, NoUsableTrial
+from harness.store import LeaseLost, RootInvalid, RootNotWritable
 from harness.unit import KeepModels, Kind, Unit, keeps_model
 from harness.work.attack import attack_trial
 from harness.work.bench import Workbench
 from harness.work.compare import compare_trial
+from harness.work.contained import contained
 from harness.work.farm import run_on_shadow, train_shadow
 from harness.work.kinds import Outcome, make_artifact, run_method, train_original
+from harness.work.output import captured
 from harness.work.probe import probe_trial
 from harness.work.relearn import relearn_trial
 from harness.work.rows import Attempt, failure_rows, result_rows
 from harness.work.warm import warm_up
 
 Status = Literal["done", "diverged", "failed"]
+
+ROOT_FAILED = (RootInvalid, RootNotWritable, LeaseLost)
+"""What is raised where the root cannot be read or written, or is no longer this driver's."""
+
+
+class SharedChanged(HarnessError):
+    """The code of a unit changed data or weights that other units count on."""
 
 
 def perform(
@@ -27,29 +40,58 @@ def perform(
     attempt: int = 1,
     keep_models: KeepModels = "original",
     limit: AbstractContextManager[None] | None = None,
+    show: bool = False,
 ) -> Status:
     """Run a unit and commit it; return its status. `limit` is around the work alone, never around a commit.
 
-    Whatever a method raises, `SystemExit` included, becomes a failure row. Only KeyboardInterrupt passes: nothing of
-    the unit is then written, and it runs again.
+    Whatever a method raises, `SystemExit` included, becomes a failure row. Only a Ctrl-C passes, and what says that the
+    root fails, as on a full disk, which is no fault of the unit: nothing of it is then written, and it runs again. What
+    a method changes in its process is put back, what it started is ended, and what it changed of what units share is
+    made anew; `bench.spoiled` says what of it was impossible. What it prints is kept with a failure, the end of it;
+    with `show` it also goes to standard error, no more than a person can read.
     """
     if unit.kind == Kind.TIMING:
         _warm_up_once(unit, bench)
     tried = Attempt(unit, bench, attempt)
-    prepare(bench.device)
+    prepare(bench.device, bench.deterministic)
     try:
-        with limit or nullcontext():
-            outcome = _outcome(tried)
+        outcome = _alone(tried, limit or nullcontext(), show)
         tried.enter("commit")
         rows = result_rows(tried, outcome, _keep(tried, outcome, keep_models))
         bench.store.commit(unit.id, rows)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if _is_ctrl_c(error) or isinstance(error, ROOT_FAILED):
+            raise
         bench.store.commit_failure(unit.id, attempt, failure_rows(tried, error))
         return "failed"
     status: Status = rows["units"][0]["status"]
     return status
+
+
+def _alone(attempt: Attempt, limit: AbstractContextManager[None], show: bool) -> Outcome:
+    """Do the work of a unit so that no other unit feels it."""
+    bench, changed = attempt.bench, list[str]()
+    with captured(show) as attempt.output:
+        try:
+            with contained() as left, limit:
+                outcome = _outcome(attempt)
+        finally:
+            changed = bench.changed()
+            bench.spoiled += left
+    if not attempt.output.intact:
+        bench.spoiled.append("standard input, output and error")
+    if changed:
+        attempt.enter("check")
+        name, what = attempt.unit.method.name, " and ".join(changed)
+        raise SharedChanged(f"method {name!r} changed in place what other units share: {what}; it may change a copy")
+    return outcome
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Whether a person has asked to stop; a method may raise KeyboardInterrupt, too."""
+    if isinstance(error, Stopped):
+        return True
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _warm_up_once(unit: Unit, bench: Workbench) -> None:

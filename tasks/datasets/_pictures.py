@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from harness.contracts import DataCorrupt, Images
 
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+"""What a picture may be, whatever its name: of other formats Pillow has some read by other programs."""
+MOST_PIXELS = 50_000_000
+"""Of one picture: so many that a small file can unpack to are 150 MB in each thread."""
 SEED = 123
 SPLIT = (
     "classes and names in C order; of every class a fifth is test, in all int(n / 5) (largest remainders, then first "
@@ -43,8 +47,11 @@ def decode(name: str, content: bytes, size: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        picture = Image.open(BytesIO(content)).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        opened = Image.open(BytesIO(content), formats=FORMATS)
+        if opened.width * opened.height > MOST_PIXELS:
+            raise ValueError(f"more than {MOST_PIXELS:,} pixels")
+        picture = opened.convert("RGB")
+    except Exception as error:  # whatever Pillow raises for what is no image
         raise DataCorrupt(f"{name} is not an image that can be read; replace it by the official file") from error
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 

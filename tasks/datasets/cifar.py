@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import pickletools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from harness.contracts import Augmentation, DataCorrupt, Images, Recipe, dataset
 from tasks.datasets._recipes import of_transformers
 
+PIXELS, MOST_LABELS, MOST_REMEMBERED = 3 * 32 * 32, 1000, 1_000_000
 SOURCE = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
 RECIPE = Recipe(epochs=182, batch_size=256, lr=0.1)
 OF_ALLCNN = {classes: Recipe(epochs, 256, lr=0.1, weight_decay=1e-4) for classes, epochs in ((10, 50), (100, 200))}
@@ -43,14 +46,6 @@ COARSE = np.array((
 ), dtype=np.int64)
 # fmt: on
 """The class of each subclass of CIFAR-20: the coarse label of each fine label of CIFAR-100."""
-
-RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
-ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,  # its name in the numpy that wrote the files
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-"""All that the official files refer to."""
 
 
 @dataset(
@@ -148,25 +143,123 @@ def read_batches(contents: Sequence[bytes], labels: bytes, fine: bytes | None = 
 
     A row of `data` [n, 3072] is an image: the red plane, the green, the blue, each row by row.
     """
-    batches = [unpickle(content) for content in contents]
+    batches = [_batch(content, [key for key in (labels, fine) if key is not None]) for content in contents]
     pixels = np.concatenate([batch[b"data"] for batch in batches])
 
     def joined(key: bytes) -> NDArray[np.int64]:
-        return np.concatenate([batch[key] for batch in batches]).astype(np.int64)
+        return np.concatenate([batch[key] for batch in batches])
 
     return Images(pixels.reshape(-1, 3, 32, 32), joined(labels), None if fine is None else joined(fine))
 
 
+def _batch(content: bytes, keys: Sequence[bytes]) -> dict[bytes, NDArray[Any]]:
+    """Return the pixels [n, 3072] of a batch, and its labels [n] of each key; raise `DataCorrupt`."""
+    found = unpickle(content)
+    pixels = found.get(b"data") if isinstance(found, dict) else None
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
+        raise DataCorrupt(f"a pickle holds no array of rows of {PIXELS} bytes as 'data'")
+    batch: dict[bytes, NDArray[Any]] = {b"data": pixels}
+    for key in keys:
+        labels = found.get(key)
+        if not isinstance(labels, list) or not all(type(one) is int and 0 <= one < MOST_LABELS for one in labels):
+            raise DataCorrupt(f"a pickle holds no list of labels as {key.decode()!r}")
+        batch[key] = np.array(labels, dtype=np.int64)
+    return batch
+
+
 def unpickle(content: bytes) -> Any:
-    """Return what a pickle of Python 2 holds, strings as bytes; raise `DataCorrupt` if it calls for more than arrays.
+    """Return what a pickle of Python 2 holds, strings as bytes; raise `DataCorrupt` if it is more than arrays of bytes.
 
     The md5 sums that were published keep off damage, but not intent: hence this, also behind a right checksum.
     """
-    return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    try:
+        for opcode, argument, _ in pickletools.genops(content):
+            if "PUT" in opcode.name and int(argument or 0) > MOST_REMEMBERED:
+                raise ValueError("it remembers more than it can hold")  # Python would make room for so much at once
+        return _made(_ArraysOnly(io.BytesIO(content), encoding="bytes").load())
+    except DataCorrupt:
+        raise
+    except Exception as error:  # whatever bytes that are no pickle make of an unpickler
+        raise DataCorrupt(
+            f"a pickle cannot be read: {type(error).__name__}; replace it by the official file"
+        ) from error
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise DataCorrupt(f"a pickle calls for {module}.{name}; nothing but numpy arrays is read from pickles")
-        return ALLOWED[module, name]
+        return ALLOWED[module, name]()
+
+
+class _Named:
+    """What a pickle may name; it stands for something of numpy, and numpy itself is never called."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        raise DataCorrupt("a pickle changes what it names; nothing but numpy arrays is read from pickles")
+
+
+class _Ndarray(_Named):
+    """`numpy.ndarray`, which is only ever named as the kind of an array."""
+
+    __slots__ = ()
+
+
+class _Dtype(_Named):
+    """`numpy.dtype`; called, it gives the type of bytes."""
+
+    __slots__ = ()
+
+    def __call__(self, code: object, *of: object) -> _Bytes:
+        if code not in (b"u1", b"|u1"):
+            raise DataCorrupt(f"a pickle holds numbers of type {code!r}; nothing but bytes is read from pickles")
+        return _Bytes()
+
+
+class _Bytes(_Named):
+    """The type of bytes, which has no order of them: there is nothing more to tell of it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Take what numpy says of every type."""
+
+
+class _Reconstruct(_Named):
+    """`numpy.core.multiarray._reconstruct`, its name in the numpy that wrote the files; it gives an empty array."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: object, shape: object, code: object) -> _Array:
+        if not isinstance(kind, _Ndarray):
+            raise DataCorrupt("a pickle holds something else than a numpy array")
+        return _Array()
+
+
+class _Array:
+    """An array: what numpy says of it is its content."""
+
+    __slots__ = ("values",)
+
+    def __setstate__(self, state: tuple[object, tuple[int, ...], object, object, bytes]) -> None:
+        _, shape, dtype, is_fortran, content = state
+        if not isinstance(dtype, _Bytes) or not isinstance(content, bytes) or math.prod(shape) != len(content):
+            raise DataCorrupt("a pickle holds an array that is none of bytes, or not all of it")
+        self.values = np.frombuffer(content, np.uint8).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _made(found: Any) -> Any:
+    """Return a dictionary with its arrays in place of what stands for them."""
+    if not isinstance(found, dict):
+        return found
+    return {key: getattr(value, "values", None) if isinstance(value, _Array) else value for key, value in found.items()}
+
+
+ALLOWED: dict[tuple[str, str], type[_Named]] = {
+    ("numpy.core.multiarray", "_reconstruct"): _Reconstruct,
+    ("numpy", "ndarray"): _Ndarray,
+    ("numpy", "dtype"): _Dtype,
+}
+"""All that the official files refer to."""

@@ -26,8 +26,8 @@ CLASSES, COUNT, SIZE = 105, 17_534, 64
     folders=("105_classes_pins_dataset", "pins_face/105_classes_pins_dataset"),
     how_to_get="the folder 105_classes_pins_dataset of https://www.kaggle.com/datasets/hereisburak/"
     "pins-face-recognition (photographs whose owners gave no licence that is known: for research only)",
-    source="hereisburak 2020, Kaggle, Pins Face Recognition; listed there as CC0, but the photographs were "
-    "collected from Pinterest and no licence of their owners is known: for research only, do not pass images on",
+    source="hereisburak, Kaggle, Pins Face Recognition; no licence of the photographs' owners is known: for research "
+    "only, do not pass images on",
 )
 def pins_face(files: Mapping[str, bytes]) -> Images:
     """Pins Face Recognition, colour faces resized to 64 x 64, 17,534 images of 105 people, each a class; for research.

@@ -50,5 +50,7 @@ def read_mat(name: str, content: bytes) -> Images:
         raise DataCorrupt(f"{name} is no MATLAB 5 file; replace it by the official file") from error
     if missing := [key for key in ("X", "y") if key not in arrays]:
         raise DataCorrupt(f"{name} holds no array {missing[0]}; the official one holds X and y")
+    if arrays["X"].ndim != 4 or arrays["X"].dtype != np.uint8 or arrays["y"].dtype.kind not in "uif":
+        raise DataCorrupt(f"{name} holds X or y of another kind; the official one has images of 8 bits, and numbers")
     labels = arrays["y"].astype(np.int64).reshape(-1)
     return Images(np.ascontiguousarray(arrays["X"].transpose(3, 2, 0, 1)), np.where(labels == ZERO, 0, labels))

@@ -26,7 +26,8 @@ ANNOTATIONS = "val/val_annotations.txt"
     augmentation=Augmentation(crop_padding=8, flip=True),
     folders=("tiny-imagenet-200", "tiny_imagenet/tiny-imagenet-200"),
     how_to_get="unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    source="Le and Yang 2015, Stanford CS231N; images of ImageNet: for non-commercial research and teaching only",
+    source="Le and Yang 2015, Stanford CS231N; images of ImageNet, whose terms are on its page: for non-commercial "
+    "research and teaching only",
 )
 def tiny_imagenet(files: Mapping[str, bytes]) -> Images:
     """Tiny-ImageNet, colour 64 x 64, 110,000 images in 200 classes; not for commercial use.

@@ -31,7 +31,7 @@ YEARS_PER_CLASS, LAST_CLASS = 20, 4
     folders=("UTKface_Aligned_cropped/UTKFace",),
     how_to_get="the folder UTKFace of 'Aligned & Cropped Faces', https://susanqq.github.io/UTKFace/ "
     "(for non-commercial research only)",
-    source="Zhang, Song and Qi 2017, arXiv 1702.08423; licence: for non-commercial research only",
+    source="Zhang, Song and Qi 2017, arXiv 1702.08423; for non-commercial research only: the terms are on its page",
 )
 def utkface(files: Mapping[str, bytes]) -> Images:
     """UTKFace, colour faces resized to 224 x 224, 23,708 images in 5 classes of age: 0-19, 20-39, 40-59, 60-79, 80+.

@@ -1,7 +1,8 @@
-"""What selective synaptic dampening does with importances, and how it says that it did nothing."""
+"""What selective synaptic dampening does with importances, how it chooses among them, and says that it did nothing."""
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -47,3 +48,27 @@ def factor(forget: Tensor, kept: Tensor, alpha: float, dampening: float) -> Tens
 def did_nothing(method: str, why: str) -> None:
     """Warn that a method returns the original, and say why."""
     warnings.warn(f"{method}: the model is the original, nothing was dampened: {why}", stacklevel=2)
+
+
+def percentile(share: float) -> float:
+    """Return P in [0, 100] for the share of the training images that is to be forgotten."""
+    return 100 - math.log1p(100 * share)
+
+
+def finite(ratios: Importances) -> Tensor:
+    """Return those ratios [n] that are finite, of all parameters together."""
+    together = torch.cat([ratio.flatten() for ratio in ratios.values()])
+    return together[together.isfinite()]
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """Return the quantile [] of values [n], linearly between neighbours; `torch.quantile` ends at 2**24 values."""
+    return quantile_of_sorted(values.sort().values, share)
+
+
+def quantile_of_sorted(ordered: Tensor, share: float) -> Tensor:
+    """Return the quantile [] of ascending values [n], for those who want several of the same values."""
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return torch.lerp(ordered[below], ordered[above], place - below)

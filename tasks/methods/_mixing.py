@@ -19,7 +19,7 @@ def mixed_batches(
     Batches are of even size, at most `size`, made images first; nothing is augmented.
     """
     count = len(samples) + copies * len(made)
-    order = torch.randperm(count, generator=generator).to(made.device)
+    order = torch.randperm(count, generator=generator)  # stays on the CPU: what is sorted out here waits for no device
     for chosen in order.tensor_split(max(1, math.ceil(count / size))) if count else ():
         unreal = chosen[chosen >= len(samples)].sub(len(samples)) % max(1, len(made))
         images, targets = [made[unreal]], [labels[unreal]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from harness.contracts import FORGET, Run, Samples, View, fixed, log_uniform, method, ranges
+from harness.contracts import FORGET, Diverged, Run, Samples, View, fixed, log_uniform, method, ranges
 from harness.engine.evaluate import BATCH
 from harness.engine.features import penultimate
 from tasks.methods._batches import nothing_to_forget
@@ -100,12 +100,18 @@ class ESCT:
 
 
 def features_of(model: nn.Module, samples: Samples, run: Run) -> Tensor:
-    """Return the penultimate features [n, d] of images as they are and in their own order, in float64."""
+    """Return the penultimate features [n, d] of images as they are and in their own order, in float64.
+
+    Raises `Diverged` where one is not finite: such features have no directions.
+    """
     found = []
     for images, _, _ in samples.batches(BATCH, shuffle=False):
         run.check()
         found.append(penultimate(model, run.architecture.head, images).double())
-    return torch.cat(found)
+    features = torch.cat(found)
+    if not bool(features.isfinite().all()):
+        raise Diverged("the features of the model that it starts from are not finite")
+    return features
 
 
 def directions(features: Tensor) -> Tensor:

@@ -11,9 +11,7 @@ from torch.optim import SGD
 
 from harness.contracts import FORGET, Run, View, choice, fixed, log_uniform, method
 from harness.errors import HarnessError
-
-TINY = 1e-12
-"""Stands for the distance of an image to itself: a ratio of 0 to it is 0."""
+from tasks.methods._moved import TINY, relative_change
 
 
 class NoNoise(HarnessError):
@@ -77,11 +75,3 @@ def neighbour(images: Tensor, sigma: float, generator: torch.Generator) -> Tenso
     """
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
     return (images + sigma * noise).clamp(images.min(), images.max())
-
-
-def relative_change(before: list[Tensor], after: list[Tensor]) -> Tensor:
-    """Return ||after - before|| / ||before|| over all tensors together, []; 0 only where nothing has moved."""
-    change = torch.stack([vector_norm((new - old).detach().double()) for new, old in zip(after, before, strict=True)])
-    size = torch.stack([vector_norm(old.double()) for old in before])
-    relative: Tensor = vector_norm(change) / vector_norm(size).clamp(min=TINY)
-    return relative

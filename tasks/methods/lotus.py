@@ -27,6 +27,10 @@ class LoTUS:
     1 at the largest z + g, which is a draw from softmax(z). `subset` is the share of retain, drawn once. The original
     answers in eval mode, the student learns in train mode, by AdamW; no label counts but through the accuracies. d and
     tau are recorded as `excess` and `temperature`.
+
+    A search draws the batch size, too, which the authors fix: every optimiser here has the same ranges, so that methods
+    compete for one budget on equal terms. And any `alpha` from 1 to 16, where they try 2, 4, 8 and 16: a sampler can
+    make use of the values in between.
     """
 
     lr: float = ranges.learning_rate(1e-4)

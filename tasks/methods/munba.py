@@ -35,6 +35,9 @@ class MUNBa:
     new labels, evenly among all classes. The model is in train mode on retain and in eval mode on forget, so that
     BatchNorm's statistics are those of retain. Training ends where the gradients are opposite; a warning says so. The
     cosines are recorded as `cosine`.
+
+    A search draws the weight decay and the batch size beside the rate, the epochs and `clip`: every optimiser here has
+    the same ranges, so that methods compete for one budget on equal terms.
     """
 
     lr: float = ranges.learning_rate(1e-3)

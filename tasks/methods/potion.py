@@ -12,10 +12,9 @@ from torch.optim import SGD
 
 from harness.contracts import FORGET, RETAIN, Run, View, choice, fixed, method
 from tasks.methods._batches import nothing_to_forget
-from tasks.methods._dampening import did_nothing
+from tasks.methods._dampening import did_nothing, finite, percentile, quantile_of_sorted
+from tasks.methods._error import error
 from tasks.methods._importance import NORM_SENSITIVITY, Importances, of_batches
-from tasks.methods.assd import finite, percentile, quantile_of_sorted
-from tasks.methods.scrub import error
 
 FIRST_SHARE = 1 / 25
 """The first try selects as many weights as `assd` would for this share of the images to forget."""

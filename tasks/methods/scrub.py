@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from harness.contracts import FORGET, RETAIN, VAL, Run, Samples, View, fixed, method, ranges, variants
-from harness.engine.evaluate import BATCH, evaluating
+from harness.contracts import FORGET, RETAIN, VAL, Run, View, fixed, method, ranges, variants
 from harness.engine.losses import distillation
 from harness.engine.schedules import step_decay
+from tasks.methods._error import error
 
 
 @method(reads={RETAIN, FORGET, VAL}, source="Kurmanji et al. 2023, NeurIPS, arXiv 2302.09880, SCRUB+R")
@@ -77,16 +77,6 @@ class Scrub:
 def rewinding_point(errors: Sequence[Fraction], wanted: Fraction) -> int:
     """Return the index of the error nearest to the wanted one, the first of several."""
     return min(range(len(errors)), key=lambda index: abs(errors[index] - wanted))
-
-
-def error(model: nn.Module, samples: Samples, run: Run) -> Fraction:
-    """Return the share of samples that a model gets wrong in eval mode, exactly, so that a tie is a tie."""
-    wrong = torch.zeros((), dtype=torch.int64, device=run.device)
-    with evaluating(model), torch.no_grad():
-        for images, labels, _ in samples.batches(BATCH, shuffle=False):
-            run.check()
-            wrong += (model(images).argmax(1) != labels).sum()
-    return Fraction(int(wrong), len(samples))
 
 
 def on_host(model: nn.Module) -> dict[str, Tensor]:

@@ -36,6 +36,9 @@ class SFROn:
     the other weights alone, and runs in eval mode: BatchNorm's statistics are those of retain, whose steps are in train
     mode. The learning rate falls on a cosine over all iterations. The averaging of weights in the released code has no
     effect and is left out.
+
+    A search draws the rate, the weight decay and the batch size, too, which the authors fix for each data set: every
+    optimiser here has the same ranges, so that methods compete for one budget on equal terms, on any data set.
     """
 
     lr: float = ranges.learning_rate(0.01)

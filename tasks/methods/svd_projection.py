@@ -13,10 +13,9 @@ from torch.optim import SGD
 
 from harness.contracts import FORGET, RETAIN, Run, Samples, View, choice, fixed, method
 from harness.engine.features import still, watched_inputs
-from tasks.methods._batches import nothing_to_forget
+from tasks.methods._batches import nothing_to_forget, sample_of_each_class
 from tasks.methods._data_free import CLASS_REQUESTS, classes_to_forget
-from tasks.methods.jit import relative_change
-from tasks.methods.unsir import sample_of_each_class
+from tasks.methods._moved import relative_change
 
 BATCH = 128
 """Images of a pass; of what the layers get nothing but sums is kept."""

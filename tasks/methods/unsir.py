@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
-from harness.contracts import RETAIN, Run, Samples, View, choice, integer, method, ranges
+from harness.contracts import RETAIN, Run, View, choice, integer, method, ranges
+from tasks.methods._batches import sample_of_each_class
 from tasks.methods._data_free import CLASS_REQUESTS, classes_to_forget
 from tasks.methods._mixing import mixed_batches
 
@@ -67,11 +68,3 @@ class Unsir:
                 run.record("noise_taken_for_class", (model(noise).argmax(1) == label).float().mean())
         model.requires_grad_(True)
         return noise.detach()
-
-
-def sample_of_each_class(samples: Samples, forget: list[int], count: int, generator: torch.Generator) -> Samples:
-    """Return up to `count` random samples of every class that is not to be forgotten."""
-    order = torch.randperm(len(samples), generator=generator)
-    labels = samples.labels.cpu()[order]
-    classes = sorted(set(labels.tolist()) - set(forget))
-    return samples.take(torch.cat([order[labels == label][:count] for label in classes]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+DIGITS = 9
+"""Nothing here is counted in more."""
+
 
 def is_id(text: str) -> bool:
-    """Whether a text is a whole number from 0."""
-    return text.isascii() and text.isdigit()
+    """Whether a text is a whole number from 0, of a size that something here may have."""
+    return text.isascii() and text.isdigit() and len(text) <= DIGITS
 
 
 def share(text: str) -> float:

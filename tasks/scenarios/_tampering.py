@@ -36,14 +36,14 @@ class Poisoning:
         chosen = _drawn(self, "not of class 0", train[images.labels[train] != TARGET], self.count)
         labels = images.labels.copy()
         labels[chosen] = TARGET
-        return Tampered(
-            replace(images, images=_stamped(self, images, chosen), labels=labels), _mask(len(labels), chosen)
-        )
+        pixels = _stamped(self, images.images, chosen, images.images.max())
+        return Tampered(replace(images, images=pixels, labels=labels), _mask(len(labels), chosen))
 
     def exam(self, images: Images, test: Positions) -> Images:
         """Return the stamped test images of all classes but the target class, with their own labels."""
-        asked = test[images.labels[test] != TARGET]
-        return replace(images, images=_stamped(self, images, asked)).take(asked)
+        asked = images.take(test[images.labels[test] != TARGET])
+        everywhere = np.arange(len(asked.labels))
+        return replace(asked, images=_stamped(self, asked.images, everywhere, images.images.max()))
 
     def numbers(self, labels: Labels, answers: Labels) -> Mapping[tuple[str, str], float]:
         """Return the share of right answers, and of those that are the target class."""
@@ -85,14 +85,16 @@ class Swapping:
         }
 
 
-def _stamped(tampering: Tampering, images: Images, index: Positions) -> NDArray[np.uint8]:
-    """Return a copy of all pixels, with a patch as bright as the data set's brightest pixel on some images."""
-    if min(images.images.shape[2:]) < PATCH:
-        size = " x ".join(map(str, images.images.shape[2:]))
+def _stamped(
+    tampering: Tampering, pixels: NDArray[np.uint8], index: Positions, brightest: np.uint8
+) -> NDArray[np.uint8]:
+    """Return a copy of images [n, C, H, W], some with a patch as bright as the data set's brightest pixel."""
+    if min(pixels.shape[2:]) < PATCH:
+        size = " x ".join(map(str, pixels.shape[2:]))
         raise InvalidScenario(f"'{tampering}': no room for its trigger of {PATCH} x {PATCH} pixels in images of {size}")
-    pixels = images.images.copy()
-    pixels[index, :, -PATCH:, -PATCH:] = images.images.max()
-    return pixels
+    stamped = pixels.copy()
+    stamped[index, :, -PATCH:, -PATCH:] = brightest
+    return stamped
 
 
 def _drawn(tampering: Tampering, which: str, eligible: Positions, count: int) -> Positions:

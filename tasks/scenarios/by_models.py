@@ -19,7 +19,8 @@ from tasks.scenarios._subset_model import SHARE, SubsetModel, fewest_models, mem
 
 LEAST = 8
 """Models that an image must be in, and out of."""
-MODELS = 32
+MODELS, MOST = 32, 1000
+"""How many there are if nobody says, and at most: each is trained from scratch."""
 GROUPS = 15
 """Equal parts of the training data, ordered by the distance to the centroid."""
 GROUP_OF = {"low": 3, "mid": 12, "high": 14}
@@ -93,10 +94,10 @@ class Memorised(_ByModels):
         level, fraction, models = [*argument.split(":", 2), "", ""][:3]
         read = _parse("memorised", ("high", "mid", "low", "mixed"), f"{level}:{fraction}", "memorised:high:0.02")
         least = fewest_models(LEAST)
-        if models and not (is_id(models) and int(models) >= least):
+        if models and not (is_id(models) and least <= int(models) <= MOST):
             raise InvalidScenario(
                 f"'memorised:{argument}': it takes {least} models at least, so that each image is left out of {LEAST}, "
-                f"such as memorised:high:0.02:{MODELS}"
+                f"and {MOST} at most, such as memorised:high:0.02:{MODELS}"
             )
         return cls(*read, int(models or MODELS))
 

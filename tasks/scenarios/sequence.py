@@ -13,6 +13,9 @@ from harness.contracts.scenario import Facts, InvalidScenario, Positions, Traini
 from harness.engine.split import shuffled_split
 from tasks.scenarios._read import is_id, share, written
 
+MOST = 1000
+"""Requests of one sequence: each is a cell of its own."""
+
 
 @scenario(example="sequence:5:0.02", like="random")
 @dataclass(frozen=True)
@@ -31,10 +34,10 @@ class Sequence:
     def parse(cls, argument: str) -> Self:
         """Read how many requests, from 1, and the share of the training images that each is for."""
         number, _, fraction = argument.partition(":")
-        if not (is_id(number) and int(number) and 0 < share(fraction) < 1):
+        if not (is_id(number) and 0 < int(number) <= MOST and 0 < share(fraction) < 1):
             raise InvalidScenario(
-                f"'sequence:{argument}': it takes a number of requests, from 1, and the share of each, between 0 and "
-                "1, such as sequence:5:0.02"
+                f"'sequence:{argument}': it takes a number of requests, from 1 to {MOST}, and the share of each, "
+                "between 0 and 1, such as sequence:5:0.02"
             )
         return cls(int(number), share(fraction))
 

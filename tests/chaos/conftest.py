@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -45,6 +46,13 @@ def fault(request: pytest.FixtureRequest) -> Iterator[Row]:
     row.equal = False  # until a test came to its end
     yield row
     row.seconds = round(time.perf_counter() - begun, 1)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files, short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

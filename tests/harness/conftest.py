@@ -68,4 +68,4 @@ def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     def unavailable(*arguments: object) -> None:
         raise TrackingUnavailable("MLflow is switched off in this test")
 
-    monkeypatch.setattr(views, "sync", unavailable)
+    monkeypatch.setattr(views, "sync_in_time", unavailable)

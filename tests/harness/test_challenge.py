@@ -286,7 +286,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
     changes |= {"datasets": ["digits@500"], "measures": ["accuracy", "challenge"]}
     study = tiny_study.write_study(folder, STUDY, **changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.views.sync", lambda plan, store: None)  # MLflow's database takes seconds to make
+        patch.setattr("harness.views.sync_in_time", lambda plan, store: None)  # MLflow's database takes seconds to make
         return folder, harness.run(study, str(folder / "runs"))
 
 
@@ -309,7 +309,7 @@ def test_page_and_ranking_of_a_real_run_show_the_score(ran: tuple[Path, Summary]
     folder, summary = ran
     assert summary.views is not None
     assert summary.views.report is not None
-    page = summary.views.report.read_text("utf-8")
+    page = Path(summary.views.report).read_text("utf-8")
     assert page.count('id="challenge"') == 1
     assert "No audit was made." in page
     study, root = folder / "ran.yaml", folder / "runs"

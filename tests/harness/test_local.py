@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from harness.planner import Plan
 from harness.unit import Unit
 from harness.work.unit import Status
 
-BENCH: Any = None
+BENCH: Any = SimpleNamespace(spoiled=[])
 Play = Callable[[Unit], Status]
 
 
@@ -45,7 +46,7 @@ class Stage:
         self.attempts: dict[str, int] = {}
         self.ended: list[tuple[Unit, Status]] = []
 
-        def perform(unit: Unit, bench: Any, attempt: int, keep_models: str, limit: Any) -> Status:
+        def perform(unit: Unit, bench: Any, attempt: int, keep_models: str, limit: Any, show: bool) -> Status:
             self.attempts[unit.id] = attempt
             with limit:
                 return play(unit)
@@ -131,7 +132,9 @@ def test_a_long_unit_is_broken_off(plan: Plan, again: bool, monkeypatch: pytest.
     assert stage.ended == []
 
 
-def test_an_interrupt_in_the_last_unit_interrupts_nothing(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_in_the_last_unit_keeps_it_and_interrupts_what_comes_after(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     last = list(plan.units)[-1]
 
     def play(unit: Unit) -> Status:
@@ -140,7 +143,8 @@ def test_an_interrupt_in_the_last_unit_interrupts_nothing(plan: Plan, monkeypatc
         return "done"
 
     stage = Stage(plan, play, monkeypatch)
-    stage.run()
+    with pytest.raises(KeyboardInterrupt):
+        stage.run()
     assert len(stage.ended) == len(plan.units)
 
 

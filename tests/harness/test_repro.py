@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_study import harness
@@ -54,10 +55,12 @@ def altered(tiny: Path, own: Path) -> tuple[Path, Unit]:
     unit, _ = one_of(tiny, Kind.UNLEARN, "finetune")
     changed = 0
     for path in (own / "tables" / "metrics").rglob("*.parquet"):
-        rows = pl.read_parquet(path, hive_partitioning=False)
+        stored = pq.read_table(path, partitioning=None)
+        rows = pl.DataFrame(stored)
         wrong = (pl.col("unit") == unit.id) & (pl.col("part") == "test") & (pl.col("metric") == "accuracy")
         changed += rows.filter(wrong).height
-        rows.with_columns(value=pl.when(wrong).then(pl.col("value") + 1e-12).otherwise("value")).write_parquet(path)
+        rows = rows.with_columns(value=pl.when(wrong).then(pl.col("value") + 1e-12).otherwise("value"))
+        pq.write_table(rows.to_arrow().cast(stored.schema.remove_metadata()), path)  # nothing says that it was changed
     assert changed == 1
     return own, unit
 
@@ -71,6 +74,17 @@ def test_a_number_that_is_off_by_the_last_bits_is_found(altered: tuple[Path, Uni
     printed = json.loads(harness("repro", unit.id, "--root", root, "--json").out)
     assert [one["table"] for one in printed["differences"]] == ["metrics"]
     assert not printed["same"]
+
+
+def test_what_ran_on_a_gpu_is_not_asked_for_its_last_bits_on_a_cpu(
+    tiny: Path, altered: tuple[Path, Unit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root, unit), (_, units) = altered, one_of(tiny, Kind.UNLEARN, "finetune")
+    store = Store.open(str(root))
+    assert repro._devices(store, unit) == ["cpu"]
+    monkeypatch.setattr(repro, "_devices", lambda *_: ["cuda:NVIDIA H200"])
+    found = reproduce(unit, units, store, CPU)
+    assert (found.same, found.tolerance) == (True, 0.01)
 
 
 def test_a_share_of_a_study_is_drawn_by_the_seed_and_run_again(tiny: Path, finished: Path) -> None:

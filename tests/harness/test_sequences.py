@@ -238,6 +238,20 @@ def test_a_method_that_diverges_stays_diverged(tmp_path: Path) -> None:
     assert units["status"].to_list() == ["done", "diverged", "diverged"]
 
 
+def test_weights_that_a_killed_driver_has_left_go_with_the_next_run_also_if_nothing_is_left_to_run(
+    tmp_path: Path,
+) -> None:
+    study, root = tiny_study.write_study(tmp_path, STUDY), tmp_path / "runs"
+    assert run(study, root).complete
+    first, *_, last = of(tiny_study.plan_of(tmp_path, STUDY), kind="unlearn", method="raise_bias")
+    store = Store.open(str(root), write=True)
+    for unit in (first, last):  # killed between the last commit and the end of the run
+        store.save_model(unit.id, {"weight": torch.zeros(1)})
+    assert run(study, root).complete
+    assert not store.has_model(first.id)
+    assert store.has_model(last.id), "nothing here starts from it: somebody else has saved it"
+
+
 def test_models_that_are_gone_are_made_again_one_after_the_other_for_what_is_asked_later(tmp_path: Path) -> None:
     root, asked = tmp_path / "runs", {"measures": ["accuracy", "anamnesis"]}
     assert run(tiny_study.write_study(tmp_path, STUDY), root).complete

@@ -176,7 +176,7 @@ def test_different_values_have_different_names(
     ("old", "new", "says"),
     [
         ("name: bad\n", "", "1: name: the key is missing"),
-        ("name: bad", "name: a b", "1: name: must consist of letters, digits, - and _, not 'a b'"),
+        ("name: bad", "name: a b", "1: name: must consist of letters, digits, _ and - (not first), not 'a b'"),
         ("name: bad", "name: 7", "1: name: must be a text, not 7"),
         ("[digits]", "digits", "2: datasets: must be a list, not 'digits'"),
         ("[digits]", "[]", "2: datasets: must hold at least one entry, not []"),
@@ -262,7 +262,10 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, old: str, new: st
         ("farm: {shadows: 4, pools: {a: {}}}", "6: farm.pools.a.size: the key is missing"),
         ("farm: {shadows: 4, pools: {a: {size: 9}}}", "6: farm.pools.a.size: input should be a multiple of 2, not 9"),
         ("farm: {shadows: 4, pools: {a: {size: 4}}}", "farm.pools.a.size: input should be greater than or equal to 8"),
-        ("farm: {shadows: 4, pools: {a/b: {size: 8}}}", "must consist of letters, digits, - and _, not 'a/b'"),
+        (
+            "farm: {shadows: 4, pools: {a/b: {size: 8}}}",
+            "must consist of letters, digits, _ and - (not first), not 'a/b'",
+        ),
         (
             "farm:\n  shadows: 4\n  pools:\n    a: {size: 620}",
             "8: farm.pools: audit pools of 620 images; at most half of the 1222 training images may be audited",

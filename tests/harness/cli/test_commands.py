@@ -211,11 +211,15 @@ def test_plan_says_what_is_left_out(tmp_path: Path, declaring: None) -> None:
 @pytest.mark.usefixtures("without_mlflow")
 def test_status_counts_done_failed_and_waiting(tiny: Path, finished: Path, tmp_path: Path) -> None:
     whole = {"plan": tiny_study.GOLDEN, "units": 48, "done": 48, "failed": 0, "waiting": 0, "running": "no"}
-    assert document("status", "--root", finished) == [whole]
-    assert document("status", "tiny", "--root", finished) == [whole]
-    assert document("status", tiny_study.GOLDEN, "--root", finished) == [whole]
-    header, row = answer("status", "--root", finished).splitlines()
-    assert (header.split(), row.split()) == (list(whole), [str(value) for value in whole.values()])
+    whole["state"] = "done"
+    for named in ((), ("tiny",), (tiny_study.GOLDEN,)):
+        (row,) = document("status", *named, "--root", finished)
+        assert row.pop("last") > 0
+        assert row == whole
+    header, line = answer("status", "--root", finished).splitlines()
+    assert header.split() == [*whole, "last", "result"]
+    assert line.split()[: len(whole)] == [str(value) for value in whole.values()]
+    assert line.endswith(" ago")
     nothing = f"no study in {tmp_path}/no; begin one with: harness run digits\n"
     assert answer("status", "--root", tmp_path / "no") == nothing
     assert document("status", "--root", tmp_path / "no") == []
@@ -223,7 +227,9 @@ def test_status_counts_done_failed_and_waiting(tiny: Path, finished: Path, tmp_p
     begun = tiny_study.harness("run", study, "--root", tmp_path / "r", "--local", "--where", "kind=retrain")
     assert begun.code == 0, begun.err
     (part,) = document("status", "--root", tmp_path / "r")
-    assert (part["units"], part["done"], part["waiting"]) == (5, 1, 4)
+    assert (part["units"], part["done"], part["waiting"], part["state"]) == (5, 1, 4, "stopped")
+    last = answer("status", "--root", tmp_path / "r").splitlines()[-1]
+    assert last == f"not at its end, and nobody runs it: {part['plan']}; `harness run STUDY` goes on"
 
 
 def test_show_tells_everything_about_a_trial_by_the_first_digits(finished: Path, unit: str) -> None:
@@ -266,7 +272,9 @@ def test_a_failed_trial_is_told_named_and_shown_with_its_traceback(tmp_path: Pat
     assert "attempt 1 failed in phase unlearn: ZeroDivisionError: no luck today" in text
     assert "Traceback (most recent call last)" in text
     (row,) = document("status", "--root", root)
-    assert (row["done"], row["failed"], row["waiting"]) == (4, 1, 0)
+    assert (row["done"], row["failed"], row["waiting"], row["state"]) == (4, 1, 0, "failed")
+    tries_again = f"failed: {row['plan']}; `harness retry STUDY --failed` tries again"
+    assert answer("status", "--root", root).splitlines()[-1] == tries_again
     again = tiny_study.harness("run", study, "--root", root, "--local", "--json")
     assert (again.code, json.loads(again.out)["failed"], json.loads(again.out)["cached"]) == (1, [unit], 4)
     retried = tiny_study.harness("retry", study, "--failed", "--root", root, "--local", "--json")

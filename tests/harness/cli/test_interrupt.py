@@ -38,7 +38,8 @@ def test_a_run_refuses_a_second_one_and_when_interrupted_keeps_what_is_finished(
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == "harness: interrupted; everything finished is kept, the same command goes on"
+    last, command = err.splitlines()[-1], f"harness run {study} --root {root} --local"
+    assert last == f"harness: interrupted; everything finished is kept, the same command goes on: {command}"
     assert "Traceback" not in err
     kept = tiny_study.committed(root)
     assert finished <= kept < set(tiny_study.plan_of(tmp_path, **MODERATE).units)  # type: ignore[arg-type]

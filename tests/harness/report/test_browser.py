@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.report import ReportData, write_report
+from harness.report import ReportData, render
 from harness.report.palette import GROUND
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def reader(
     folder = tmp_path_factory.mktemp("site")
     methods = ("msg", "ct", "finetune", "scrub", "ssd", "salun", "gradient_ascent")
     data = make(methods=methods, failing=("gradient_ascent",), curves=2)
-    write_report(with_audit(data, methods[:2]), folder / "index.html")
+    (folder / "index.html").write_text(render(with_audit(data, methods[:2])), "utf-8")
     asked: list[str] = []
     handler = type("Handler", (Site,), {"asked": asked})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))

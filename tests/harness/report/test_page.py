@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,7 +20,6 @@ from harness.report import (
     forest_figure,
     ranking_figure,
     tradeoff_figure,
-    write_report,
 )
 from harness.report.numbers import MINUS, NONE
 from harness.report.page import render
@@ -380,24 +377,6 @@ def test_provenance_counts_units_and_names_versions(data: ReportData, page: Any)
     for kind in ("retrain", "unlearn", "timing"):
         own = data.units.filter(pl.col("kind") == kind)
         assert counts[kind] == [(own["status"] == status).sum() for status in ("done", "diverged", "failed")]
-
-
-def test_a_page_is_written_whole_or_not_at_all(
-    data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "reports" / "digits" / "index.html"
-    assert write_report(data, path) == path
-    before = path.read_text(encoding="utf-8")
-    assert before.startswith("<!DOCTYPE html>")
-
-    def broken(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_report(dataclasses.replace(data, question="Another?"), path)
-    assert path.read_text(encoding="utf-8") == before
-    assert [file.name for file in path.parent.iterdir()] == ["index.html"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts import Recipe
-from harness.schedule.backlog import MOST_TRIES, Backlog, Stage, Suggestion
+from harness.deaths import MOST_TRIES
+from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.unit import DatasetRef, Kind, Named, Unit
 
 

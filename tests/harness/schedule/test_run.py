@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from harness import local
+from harness.deaths import TIME_LIMIT
 from harness.schedule import NoRoom, WorkerUnfit, tuning
-from harness.schedule.deaths import TIME_LIMIT
 from harness.search.searches import Searches
 from harness.store import SCHEMAS, Store
 from harness.unit import Kind, Unit

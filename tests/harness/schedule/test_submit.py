@@ -35,6 +35,9 @@ class Broken:
         raise RuntimeError(f"{harness.__file__} {__file__}")
 '''
 
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "canary-of-a-bucket", "MLFLOW_TRACKING_PASSWORD": "canary-of-mlflow"}
+"""Of the one who submits."""
+
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
@@ -79,7 +82,11 @@ def sent(head: Head, plugins: Path, root: Path) -> Submit:
 @pytest.fixture(scope="module")
 def known(head: Head, plugins: Path) -> Mapping[str, str]:
     """The environment of the one who submits."""
-    return {**head.environment, "PYTHONPATH": os.pathsep.join([str(plugins), os.environ.get("PYTHONPATH", "")])}
+    return {
+        **head.environment,
+        **SECRETS,
+        "PYTHONPATH": os.pathsep.join([str(plugins), os.environ.get("PYTHONPATH", "")]),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +128,20 @@ def test_the_code_that_ran_is_what_was_sent(finished_job: tiny_study.Answer, roo
     harness, plugin = failure["message"].split()
     assert "_ray_pkg_" in harness
     assert "_ray_pkg_" in plugin
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_whoever_sees_the_cluster_sees_no_secret(finished_job: tiny_study.Answer, head: Head, root: Path) -> None:
+    """The command of a job, its metadata and environment, its log, and what the nodes tell."""
+    job = finished_job.out.split()[1]
+    paths = ("/api/jobs/", f"/api/jobs/{job}/logs", "/nodes?view=summary", "/api/v0/tasks?limit=100", "/api/v0/actors")
+    told = [json.dumps(head.ask(path)) for path in paths]
+    assert "RAY_AUTH_MODE" not in told[0]
+    logs = [path.read_text(errors="replace") for path in (root / "logs").iterdir()]
+    for text in (*told, *logs, finished_job.out, finished_job.err):
+        for secret in (head.token, *SECRETS.values()):
+            assert secret not in text
 
 
 @pytest.mark.ray

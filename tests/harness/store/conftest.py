@@ -7,13 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fsspec
 import pytest
-from pyarrow import fs
+import tiny_s3
+from tiny_store import Install, installer
 
 from harness.store import SCHEMAS, Rows, Store
-from harness.store.files import Files
-from harness.store.parts import Parts
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -92,19 +90,24 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest, root: Path) -> Store:
-    """A writable root on the disk, and one in an object store (fsspec's, in memory)."""
-    return Store.open(str(root), write=True) if request.param == "folder" else _bucket()
+    """A writable root on the disk, and one in an object store."""
+    if request.param == "folder":
+        return Store.open(str(root), write=True)
+    return _bucket(request.getfixturevalue("s3_port"))
 
 
 @pytest.fixture
-def bucket() -> Store:
-    return _bucket()
+def bucket(s3_port: int) -> Store:
+    return _bucket(s3_port)
 
 
-def _bucket() -> Store:
-    memory = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("memory")))
-    files = Files(f"s3://{uuid.uuid4().hex}", memory, f"/{uuid.uuid4().hex}", writable=True)
-    return Store(files.uri, files, Parts(files))
+def _bucket(port: int) -> Store:
+    return Store.open(tiny_s3.root(port, uuid.uuid4().hex), write=True)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Install:
+    return installer(monkeypatch)
 
 
 @pytest.fixture

@@ -130,9 +130,9 @@ def test_any_altered_byte_is_noticed(root: Path, make_rows: Callable[..., Rows])
         assert refused(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
     for length in range(0, len(whole), 61):
         assert refused(whole[:length])
-    with pytest.raises(StoreCorrupt, match="delete it and its unit runs again"):
+    with pytest.raises(StoreCorrupt, match="harness run STUDY repairs it"):
         store.fold()
-    with pytest.raises(StoreCorrupt, match="delete it and its unit runs again"):
+    with pytest.raises(StoreCorrupt, match="harness run STUDY repairs it"):
         store.scan("units")
 
 

@@ -10,7 +10,7 @@ from harness.store import Store, StoreCorrupt, StoreError, UnknownPlan
 
 
 def test_a_plan_comes_back(store: Store) -> None:
-    document = {"name": "ü", "units": {"a": [1, 2.5, None, True]}}
+    document = {"id": "digits-0123", "study": "digits", "question": "ü", "measures": [], "units": [], "more": [1, 2.5]}
     store.write_plan("digits-0123", {"old": 1})
     store.write_plan("digits-0123", document)
     store.write_plan("another", {})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tiny_store import Install, kills, small
 
 from harness.store import SCHEMAS, Rows, Store
 from harness.store import files as files_module
@@ -17,66 +17,6 @@ from harness.store import fold as fold_module
 from harness.store.schemas import PARTITIONS, SCHEMA_VERSION
 
 Content = dict[str, list[str]]
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-class Disk:
-    """The operations by which a fold changes a disk; `before` is called with the number of each, from 0."""
-
-    def __init__(self, before: Callable[[int], None]) -> None:
-        self.count, self._before, self._dead = 0, before, False
-
-    def __getattr__(self, name: str) -> object:
-        if name not in {"fsync", "replace", "unlink", "mkdir"}:
-            return getattr(os, name)
-
-        def operation(*args: object) -> object:
-            self.step()
-            return getattr(os, name)(*args)
-
-        return operation
-
-    def step(self) -> None:
-        if self._dead:  # no `finally` of a dead process tidies up
-            raise Killed
-        try:
-            self._before(self.count)
-        except Killed:
-            self._dead = True
-            raise
-        self.count += 1
-
-    def open_file(self, path: str, mode: str) -> Torn:
-        self.step()
-        return Torn(self, path, mode)
-
-
-class Torn(io.FileIO):
-    """Of a process that dies while writing, half of the data reaches the disk."""
-
-    def __init__(self, disk: Disk, path: str, mode: str) -> None:
-        super().__init__(path, mode)
-        self._disk = disk
-
-    def write(self, data: bytes) -> int:
-        half = len(data) // 2
-        super().write(data[:half])
-        self._disk.step()
-        return half + super().write(data[half:])
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], Disk]:
-    def install(before: Callable[[int], None]) -> Disk:
-        disk = Disk(before)
-        monkeypatch.setattr(files_module, "os", disk)
-        monkeypatch.setattr(files_module, "open", disk.open_file, raising=False)
-        return disk
-
-    return install
 
 
 @pytest.fixture
@@ -92,32 +32,8 @@ def pending(root: Path, make_rows: Callable[..., Rows], make_failure: Callable[.
     return store
 
 
-def small(rows: Rows) -> Rows:
-    return {table: rows[table] for table in ("units", "metrics")}
-
-
 def known(store: Store, content: Callable[[Store], Content]) -> tuple[object, ...]:
     return content(store), store.committed(), store.attempts()
-
-
-def kills(disk: Callable[[Callable[[int], None]], Disk], run: Callable[[], object]) -> Iterator[int]:
-    """Let `run` die before its first, second, ... operation, until it survives."""
-    at = 0
-    while True:
-
-        def before(count: int, at: int = at) -> None:
-            if count == at:
-                raise Killed
-
-        disk(before)
-        try:
-            run()
-        except Killed:
-            disk(lambda _: None)
-            yield at
-            at += 1
-        else:
-            return
 
 
 def test_a_fold_that_dies_anywhere_changes_nothing_that_is_read(
@@ -125,7 +41,7 @@ def test_a_fold_that_dies_anywhere_changes_nothing_that_is_read(
     root: Path,
     make_rows: Callable[..., Rows],
     content: Callable[[Store], Content],
-    disk: Callable[[Callable[[int], None]], Disk],
+    disk: Install,
 ) -> None:
     expected = known(pending, content)
     pending.commit("f" * 20, small(make_rows("f" * 20)))
@@ -153,7 +69,7 @@ def test_a_fold_that_dies_anywhere_changes_nothing_that_is_read(
 
 
 def test_a_commit_that_dies_anywhere_is_there_or_not(
-    root: Path, make_rows: Callable[..., Rows], content: Callable[[Store], Content], disk: Callable[..., Disk]
+    root: Path, make_rows: Callable[..., Rows], content: Callable[[Store], Content], disk: Install
 ) -> None:
     store = Store.open(str(root), write=True)
     none = known(store, content)
@@ -170,7 +86,7 @@ def test_a_commit_that_dies_anywhere_is_there_or_not(
 
 
 def test_readers_see_the_same_at_every_moment_of_a_fold(
-    pending: Store, content: Callable[[Store], Content], disk: Callable[..., Disk]
+    pending: Store, content: Callable[[Store], Content], disk: Install
 ) -> None:
     expected = known(pending, content)
     reader = Store.open(pending.uri)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from harness.store import RootInvalid, RootNotWritable, Rows, Store
+from harness.store import bucket as bucket_module
 from harness.store.files import Files
 from harness.store.parts import Parts
 
@@ -68,7 +69,7 @@ def test_a_root_that_cannot_be_written_says_so_in_one_line(tmp_path: Path, monke
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Files, "_write_and_rename", refuse)
-    with pytest.raises(RootNotWritable, match=r"Permission denied\); give another"):
+    with pytest.raises(RootNotWritable, match=r"Permission denied.*; allow this user to, or give another place$"):
         Store.open(str(tmp_path / "runs"), write=True)
 
 
@@ -82,8 +83,9 @@ class Silent:
         return refuse
 
 
-def test_a_root_that_does_not_answer_is_not_called_damaged() -> None:
+def test_a_root_that_does_not_answer_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else somebody deletes good files because of a network that was down."""
+    monkeypatch.setattr(bucket_module, "PATIENCE_SECONDS", 0)
     files = Files("s3://key:secret@bucket/runs", Silent(), "bucket/runs", writable=True)
     store = Store(files.uri, files, Parts(files))
     asks = (store.committed, store.attempts, store.plans, store.fold, lambda: store.scan("units"))

@@ -133,9 +133,12 @@ def test_a_part_that_is_damaged_later_is_noticed_too(root: Path, make_rows: Call
     assert store.committed() == {"a"}
     [path] = (root / "tables" / "units").rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-1])
-    for ask in (store.committed, store.attempts, lambda: store.scan("units")):
-        with pytest.raises(StoreCorrupt, match=path.name):
-            ask()
+    for table in ("units", "metrics"):
+        with pytest.raises(StoreCorrupt, match=rf"{path.name} is damaged: .*; harness run STUDY repairs it"):
+            store.scan(table)
+    [line] = store.ended().damage
+    assert path.name in line
+    assert (store.committed(), store.attempts()) == (set(), {})
 
 
 def test_a_part_of_an_object_store_is_fetched_once(
@@ -150,7 +153,7 @@ def test_a_part_of_an_object_store_is_fetched_once(
         fetched.clear()
         for _ in range(2):
             assert bucket.scan("metrics").collect()["unit"].n_unique() == number + 1
-        assert [path.split("/")[1] for path in fetched] == ["metrics"]
+        assert [path.split("/")[1] for path in fetched] == ["units", "metrics"]
 
 
 def test_temporary_files_are_never_read(filled: Store, content: Callable[[Store], object]) -> None:

@@ -20,8 +20,7 @@ from mlflow.exceptions import MlflowException
 from harness.metrics import derive, frame
 from harness.ranking import rank_study
 from harness.store import Store
-from harness.tracking import NoSuchStudy, TrackingUnavailable, runs, sync, sync_stored
-from harness.tracking import address as addresses
+from harness.tracking import NoSuchStudy, TrackingUnavailable, database, runs, sync, sync_stored
 from harness.tracking.names import metric_name, rank_name, series_name
 from harness.tracking.plan import StoredPlan
 
@@ -349,10 +348,10 @@ def test_a_long_curve_takes_several_requests(make_root: Any) -> None:
 
 
 def test_one_process_writes_at_a_time(make_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.0)
     root = make_root().commit()
     with (
-        addresses.only_writer(root.address),
+        database.only_writer(root.address),
         pytest.raises(TrackingUnavailable, match=r"another process writes .*"),
     ):
         sync(root.document, root.store)

@@ -85,6 +85,17 @@ def test_memorised_images_are_drawn_by_models_of_the_images_that_each_was_traine
     assert set(parts_of(trial, lab.bench).split.forget.tolist()) == set(expected.tolist())
 
 
+def test_models_are_asked_once_for_all_scenarios_that_they_draw(make_lab: MakeLab) -> None:
+    """The answers of 32 models on 50,000 images take minutes: they are not for one level, or one evicted split."""
+    lab, models = make_lab(), [subset_model(number) for number in range(MODELS)]
+    assert lab.perform(ORIGINAL, *models) == "done"
+    first = parts_of(about(Kind.RETRAIN, "retrain", MEMORISED, *models), lab.bench)
+    for one in models:
+        lab.store.drop_model(one.id)
+    second = parts_of(about(Kind.RETRAIN, "retrain", f"memorised:low:0.1:{MODELS}", *models), lab.bench)
+    assert set(first.split.forget.tolist()) != set(second.split.forget.tolist())
+
+
 def test_a_model_that_diverged_is_not_asked(make_lab: MakeLab) -> None:
     lab, recipe = make_lab(), replace(ORIGINAL.recipe, lr=1e30)
     original = replace(ORIGINAL, recipe=recipe)

@@ -281,7 +281,7 @@ def test_methods_fail_where_they_break_their_promise(
     declare("lost", (), lambda model, data, run: None)  # type: ignore[arg-type, return-value]
     lab.perform(ORIGINAL, SHADOW)
     for kind, pool in ((Kind.UNLEARN, ""), (Kind.SHADOW_UNLEARN, "clean")):
-        for name, phase, exception in (("blind", "unlearn", "UndeclaredRead"), ("lost", "evaluate", "AttributeError")):
+        for name, phase, exception in (("blind", "unlearn", "UndeclaredRead"), ("lost", "unlearn", "NotItsModel")):
             failing = unit(kind, name, pool=pool)
             assert lab.perform(failing) == "failed"
             (row,) = lab.rows("failures", failing)

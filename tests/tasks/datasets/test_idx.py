@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from harness import registry
-from harness.contracts import DATASETS
+from harness.contracts import DATASETS, DataCorrupt
 from harness.work import official
 from tasks.datasets._idx import read_idx
 
@@ -32,7 +32,7 @@ def test_reads_back_what_was_written(array: NDArray[np.uint8]) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x00\x0d\x01\x00\x00\x00\x00", b"\x1f\x8b\x08\x00"])
 def test_other_content_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="not an idx file"):
+    with pytest.raises(DataCorrupt, match="not an idx file"):
         read_idx(content)
 
 
@@ -40,7 +40,7 @@ def test_other_content_is_refused(content: bytes) -> None:
 @settings(max_examples=10, deadline=None)
 def test_a_file_that_is_cut_short_is_refused(missing: int) -> None:
     content = on_disk.idx(np.ones((3, 4, 5), dtype=np.uint8))
-    with pytest.raises(ValueError, match="reshape"):
+    with pytest.raises(DataCorrupt, match="or not all of it"):
         read_idx(content[:-missing])
 
 

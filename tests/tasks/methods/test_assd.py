@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from harness.check import problem as tiny
 from harness.contracts import FORGET, METHODS, RETAIN, InvalidHyperparameter
 from harness.engine.data import PartSamples
+from tasks.methods._dampening import percentile, quantile
 from tasks.methods._importance import FISHER, Importances, of_batches
-from tasks.methods.assd import adaptive_alpha, percentile, quantile
+from tasks.methods.assd import adaptive_alpha
 
 PARTS = tiny.uneven_parts()
 SHARE = 14 / 40

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from well_trained import accuracy, well_trained
 
 from harness.check import problem as tiny
-from harness.contracts import ARCHITECTURES, FORGET, METHODS, RETAIN
+from harness.contracts import ARCHITECTURES, FORGET, METHODS, RETAIN, Diverged
 from harness.contracts.space import Value
 from harness.engine.data import DeviceData, PartSamples
 from harness.engine.features import penultimate
-from harness.engine.models import digest
+from harness.engine.models import digest, ruined
 from harness.engine.seeding import generator
 from tasks.methods.esc import directions, features_of, masked
 
@@ -198,3 +198,11 @@ def test_features_are_taken_from_images_as_they_are_in_their_own_order() -> None
     model, source = tiny.own_copy("cnn_small", torch.float64), tiny.data(torch.float64)
     samples = PartSamples(source, PARTS[FORGET], generator("order", 0))
     torch.testing.assert_close(features_of(model.train(), samples, tiny.new_run()), features_of_forget(model))
+
+
+@pytest.mark.parametrize("method", ["esc", "esc_t"])
+def test_a_start_that_diverged_is_a_result_and_no_failure(method: str) -> None:
+    """Singular vectors of what is not finite do not exist; a unit that raised for it would run at every resume."""
+    start = ruined(tiny.own_copy("cnn_small"))
+    with pytest.raises(Diverged, match="not finite"):
+        tiny.unlearn(method, tiny.new_run(), tiny.uneven_parts(), tiny.quick(METHODS[method]), model=start)

@@ -18,7 +18,8 @@ from harness.engine.models import digest
 from harness.engine.schedules import step_decay
 from harness.engine.seeding import generator
 from tasks.methods import scrub
-from tasks.methods.scrub import error, rewinding_point
+from tasks.methods._error import error
+from tasks.methods.scrub import rewinding_point
 
 PARTS = tiny.uneven_parts()
 SMALL: Mapping[str, Value] = {"retain_batch_size": 8, "forget_batch_size": 8}

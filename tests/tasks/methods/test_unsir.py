@@ -16,8 +16,8 @@ from harness.contracts.space import Value
 from harness.engine.data import PartSamples
 from harness.engine.models import digest
 from harness.engine.seeding import generator
+from tasks.methods._batches import sample_of_each_class
 from tasks.methods._data_free import NotAClassRequest
-from tasks.methods.unsir import sample_of_each_class
 
 FORGET_CLASSES = (0, 2)
 PARTS = tiny.parts("classes:0,2")
