@@ -87,6 +87,18 @@ def test_what_ran_on_a_gpu_is_not_asked_for_its_last_bits_on_a_cpu(
     assert (found.same, found.tolerance) == (True, 0.01)
 
 
+@pytest.mark.parametrize(("deterministic", "tolerance"), [(True, 0.0), (False, 0.01)])
+def test_a_deterministic_study_is_asked_for_its_last_bits_on_a_gpu_of_the_same_kind(
+    deterministic: bool, tolerance: float, tiny: Path, altered: tuple[Path, Unit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root, unit), (_, units) = altered, one_of(tiny, Kind.UNLEARN, "finetune")
+    monkeypatch.setattr(repro, "_devices", lambda *_: ["cuda:NVIDIA H200"])
+    monkeypatch.setattr(repro, "describe", lambda _: "cuda:NVIDIA H200")
+    monkeypatch.setattr(repro, "_was_deterministic", lambda *_: deterministic)
+    found = reproduce(unit, units, Store.open(str(root)), CPU)
+    assert (found.tolerance, found.same) == (tolerance, tolerance > 0)
+
+
 def test_a_share_of_a_study_is_drawn_by_the_seed_and_run_again(tiny: Path, finished: Path) -> None:
     first, second = (harness("audit-determinism", tiny, "--root", finished, "--share", "0.05") for _ in range(2))
     assert first.code == 0

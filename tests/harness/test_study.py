@@ -232,7 +232,7 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, old: str, new: st
     ("added", "says"),
     [
         ("sedes: 3", "6: sedes: unknown key; did you mean 'seeds'?"),
-        ("zzz: 3", "6: zzz: unknown key; known: architectures, datasets, farm, "),
+        ("zzz: 3", "6: zzz: unknown key; known: architectures, datasets, deterministic, farm, "),
         ("seeds: 0", "6: seeds: input should be greater than or equal to 1, not 0"),
         ("seeds: 2.5", "6: seeds: input should be a valid integer, not 2.5"),
         ("seeds: true", "6: seeds: input should be a valid integer, not True"),
