@@ -47,6 +47,7 @@ _CURES = {
     errno.ENOSPC: "make room; what is finished is kept, the same command goes on",
     errno.EDQUOT: "make room, or ask for more; what is finished is kept, the same command goes on",
     errno.EROFS: "mount it for writing, or give another place",
+    errno.ENOTDIR: "a part of it is a file; give another place",
     errno.EACCES: "allow this user to, or give another place",
     errno.ENOLCK: "a folder that several processes write needs locks; mount it with them, or give another place",
 }

@@ -16,6 +16,7 @@ from harness.secrets import without_secrets
 
 if TYPE_CHECKING:
     from harness.store import Ended, Store
+    from harness.store.shapes import Outline
 
 
 @click.command()
@@ -79,7 +80,7 @@ def _units(root: str | None, study: str | None) -> list[dict[str, Any]]:
     ended, moments = store.ended(), store.moments()
     for line in first_of(ended.damage):
         _say(line)
-    return [_row(store, plan, ended, moments) for plan in store.studies(study, damaged=_say)]
+    return [_row(store, plan, ended, moments) for plan in store.outlines(study, damaged=_say)]
 
 
 def _say(what: object) -> None:
@@ -87,18 +88,17 @@ def _say(what: object) -> None:
     say(f"harness: {what}", err=True)
 
 
-def _row(store: Store, plan: dict[str, Any], ended: Ended, moments: Mapping[str, datetime]) -> dict[str, Any]:
-    ids = [unit["id"] for unit in plan["units"]]
+def _row(store: Store, plan: Outline, ended: Ended, moments: Mapping[str, datetime]) -> dict[str, Any]:
     count = Counter(
-        "done" if unit in ended.committed else "failed" if unit in ended.attempts else "waiting" for unit in ids
+        "done" if unit in ended.committed else "failed" if unit in ended.attempts else "waiting" for unit in plan.units
     )
-    running, state = _driver(store, plan["id"])
+    running, state = _driver(store, plan.id)
     if not state:
         state = "stopped" if count["waiting"] else "failed" if count["failed"] else "done"
-    last = max((moments[unit] for unit in ids if unit in moments), default=None)
+    last = max((moments[unit] for unit in plan.units if unit in moments), default=None)
     return {
-        "plan": plan["id"],
-        "units": len(ids),
+        "plan": plan.id,
+        "units": len(plan.units),
         "done": count["done"],
         "failed": count["failed"],
         "waiting": count["waiting"],

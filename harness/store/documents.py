@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import did_you_mean, one_line
 from harness.store.errors import REMEDY, StoreCorrupt, StoreError, UnknownPlan
 from harness.store.files import Files
 
+if TYPE_CHECKING:
+    from harness.store.shapes import Outline
+
 FOLDER = "studies"
-DIGEST = "sha256"
+Result = TypeVar("Result")
+_DIGEST = ', "sha256": "%s"}'
+"""How a document ends: with the sha256 of all before that."""
+_MARK = _DIGEST.partition("%s")[0].encode()
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*")
 
 
@@ -25,26 +31,39 @@ def path_of(plan_id: str, suffix: str) -> str:
 
 
 def write(files: Files, path: str, document: Mapping[str, object]) -> None:
-    sealed = {**document, DIGEST: _digest(document)}
-    files.write(path, json.dumps(sealed, indent=2, ensure_ascii=False).encode())
+    body = json.dumps(document, ensure_ascii=False)[:-1].encode()
+    files.write(path, body + _tail(body))
 
 
 def read(files: Files, path: str) -> dict[str, object]:
     """Return the document at `path`; raise `FileNotFoundError`, or `StoreCorrupt` if it is not as it was written."""
     try:
-        document = json.loads(files.read(path))
-        if not isinstance(document, dict):
-            raise ValueError("it holds no JSON object")
-        # Older versions stored none.
-        if DIGEST in document and document.pop(DIGEST) != _digest(document):
-            raise ValueError("its digest does not match")
-    except (ValueError, RecursionError) as error:
+        return _parse(_intact(files.read(path)))
+    except ValueError as error:
         raise StoreCorrupt(f"{files.where(path)} is damaged: {one_line(error)}; {REMEDY}") from error
+
+
+def _tail(body: bytes) -> bytes:
+    return (_DIGEST % hashlib.sha256(body).hexdigest()).encode()
+
+
+def _intact(data: bytes) -> bytes:
+    """Return the JSON of a stored document, without its digest; raise ValueError if that is another one."""
+    if not data.startswith(b'{"'):  # an older version, which kept no digest, began a new line
+        return data
+    body, _, _ = data.rpartition(_MARK)
+    if body + _tail(body) != data:
+        raise ValueError("its digest does not match")
+    return body + b"}"
+
+
+def _parse(data: bytes) -> dict[str, object]:
+    from pydantic_core import from_json  # in half of the time of json: 50,000 units are 40 MB
+
+    document = from_json(data, cache_strings="keys")
+    if not isinstance(document, dict):
+        raise ValueError("it holds no JSON object")
     return document
-
-
-def _digest(document: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def plans(files: Files) -> list[str]:
@@ -66,11 +85,23 @@ def damaged(files: Files) -> dict[str, StoreCorrupt]:
 
 
 def read_plan(files: Files, plan_id: str) -> dict[str, Any]:
+    """Return a plan as it was stored; raise `UnknownPlan` or `StoreCorrupt`."""
     from harness.store.shapes import check_plan
 
+    return _shaped(files, plan_id, check_plan)
+
+
+def read_outline(files: Files, plan_id: str) -> Outline:
+    """Return what units a plan has, in half of the time; raises as `read_plan`."""
+    from harness.store.shapes import outline
+
+    return _shaped(files, plan_id, outline)
+
+
+def _shaped(files: Files, plan_id: str, shape: Callable[[dict[str, Any], str], Result]) -> Result:
     path = path_of(plan_id, ".json")
     try:
-        return check_plan(read(files, path), plan_id)
+        return shape(read(files, path), plan_id)
     except ValueError as error:
         right = "delete it, or use the version that wrote it"
         raise StoreCorrupt(f"{files.where(path)} is no plan for this version: {one_line(error)}; {right}") from error

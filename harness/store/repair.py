@@ -136,8 +136,4 @@ def _missing(files: Files, found: Parts, damage: Damage) -> list[str]:
     # What a fold left that was interrupted and repeated with more is told elsewhere by now.
     known = frozenset[str]().union(*(_units_of(batch.units, found) for batch in damage.state.batches))
     gone += [part.owner for part, units in damage.leftover.items() if part.owner and not units <= known]
-    return [
-        f"{files.where(path)} is missing"
-        for path in dict.fromkeys(gone)
-        if path not in damage.errors and not files.exists(f"{FOLDER}/{path}")
-    ]
+    return [f"{files.where(path)} is missing" for path in dict.fromkeys(gone) if path not in damage.errors]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,6 +28,8 @@ from harness.store.scan import Ended
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.store.shapes import Outline
 
 FOLDERS = (commits.FOLDER, "tables", "models", documents.FOLDER, "reports", "logs")
 
@@ -185,27 +187,34 @@ class Store:
         """Return the ids of the stored plans, sorted."""
         return documents.plans(self._files)
 
-    def studies(
-        self, study: str | None = None, damaged: Callable[[StoreCorrupt], object] | None = None
-    ) -> list[dict[str, Any]]:
+    def studies(self, study: str | None = None) -> list[dict[str, Any]]:
         """Return the stored plans, all or those of one study, given by its name or by a plan's id.
 
-        Raises `UnknownPlan` for a name that none has, and `StoreCorrupt` for a plan that is damaged; with `damaged`,
-        that is told instead, and the others are returned.
+        Raises `UnknownPlan` for a name that none has, and `StoreCorrupt` for a plan that is damaged.
         """
-        documents = []
+        documents = [self.read_plan(plan) for plan in self.plans()]
+        found = [one for one in documents if study in (None, one["study"], one["id"])]
+        self._refuse_unknown(study, {str(one["study"]) for one in documents}, found)
+        return found
+
+    def outlines(self, study: str | None, damaged: Callable[[StoreCorrupt], object]) -> list[Outline]:
+        """Return what units the stored plans have, all or as `studies`; of a plan that is damaged, `damaged` is told.
+
+        Raises `UnknownPlan` for a name that none has.
+        """
+        every: list[Outline] = []
         for plan in self.plans():
             try:
-                documents.append(self.read_plan(plan))
+                every.append(documents.read_outline(self._files, plan))
             except StoreCorrupt as error:
-                if damaged is None:
-                    raise
                 damaged(error)
-        found = [one for one in documents if study in (None, one["study"], one["id"])]
-        if study and not found:
-            known = {str(one["study"]) for one in documents}
-            raise UnknownPlan(f"no study {study!r} in {self.address}{did_you_mean(study, known)}")
+        found = [one for one in every if study in (None, one.study, one.id)]
+        self._refuse_unknown(study, {one.study for one in every}, found)
         return found
+
+    def _refuse_unknown(self, study: str | None, known: set[str], found: Sequence[object]) -> None:
+        if study and not found:
+            raise UnknownPlan(f"no study {study!r} in {self.address}{did_you_mean(study, known)}")
 
     def lease(self, plan_id: str) -> AbstractContextManager[Lease]:
         """Hold the right to run a plan inside a `with` block; raise `LeaseHeld` if a living driver has it.

@@ -134,7 +134,7 @@ def test_a_root_that_cannot_be_written(root: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert refused("run", study(root), "--root", file, "--local") == f"root {file} is a file; give a folder"
-    says = f"root {file}/below cannot be written ("
+    says = f"root {file}/below cannot be written: "
     assert refused("run", study(root), "--root", file / "below", "--local").startswith(says)
     assert "root 'ftp://x/y' is not supported; give a folder or a URI of file://, s3://, gs://" in refused(
         "run", study(root), "--root", "ftp://x/y"

@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def write_lease(store: Store, host: str, pid: int, age: float = 0, beat: float = 0) -> None:
     times = {"started": NOW - timedelta(seconds=age), "heartbeat": NOW - timedelta(seconds=beat)}
     document = {"host": host, "pid": pid, **{name: time.isoformat() for name, time in times.items()}}
-    store._files.write("studies/plan.lease", json.dumps(document).encode())
+    store._files.write("studies/plan.lease", json.dumps(document, indent=2).encode())
 
 
 def dead_pid() -> int:

@@ -186,11 +186,11 @@ def test_a_damaged_plan_goes_aside_and_the_others_are_read(store: Store) -> None
     with pytest.raises(StoreCorrupt, match=r"two.json is damaged: its digest does not match"):
         store.studies()
     told: list[StoreCorrupt] = []
-    assert [plan["id"] for plan in store.studies(damaged=told.append)] == ["one"]
+    assert [plan.id for plan in store.outlines(None, told.append)] == ["one"]
     assert "two.json" in str(told[0])
     assert "two.json" in store.repair()[0]
     assert [plan["id"] for plan in store.studies()] == ["one"]
-    store._files.write("studies/old.json", b'{"study": "old", "id": "old"}')  # of a version that stored no digest
+    store._files.write("studies/old.json", b'{\n  "study": "old",\n  "id": "old"\n}')  # of an older version
     assert [plan["id"] for plan in store.studies()] == ["old", "one"]
 
 

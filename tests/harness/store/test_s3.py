@@ -103,7 +103,7 @@ def test_a_wrong_uri_is_one_line_without_what_may_be_a_password(uri: str, right:
 def test_a_bucket_that_is_not_there_cannot_be_written(s3_port: int) -> None:
     uri = tiny_s3.root(s3_port, "runs", bucket="nobodys")
     assert Store.open(uri).plans() == []
-    with pytest.raises(RootNotWritable, match=r"s3://nobodys/runs cannot be written \(.*no such bucket; make it"):
+    with pytest.raises(RootNotWritable, match=r"s3://nobodys/runs cannot be written: .*no such bucket; make it"):
         Store.open(uri, write=True)
 
 
