@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo picture test test-slow browser cluster chaos bench lint clean
+.PHONY: help install demo picture test test-slow browser cluster chaos chaos-short bench lint clean
 
 help:
 	@echo "make demo        install into .venv, run the digits study, print the ranking"
@@ -49,6 +49,9 @@ cluster: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m pytest -q --instafail -m chaos tests/chaos
+
+chaos-short: $(STAMP)
+	$(BIN)/python -m pytest -q --instafail -m "chaos and not ray" tests/chaos/test_driver.py tests/chaos/test_disks.py tests/chaos/test_signals.py
 
 test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow
