@@ -39,10 +39,10 @@ def render(data: ReportData) -> str:
     whole = View(context)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     sections, answer = make_sections(context, whole), make_answer(context, whole)
-    return environment.get_template("page.html").render(
-        study=printable(data.study),
-        question=printable(data.question or f"Study {data.study}"),
-        title_line=printable(data.title_line),
+    page = environment.get_template("page.html").render(
+        study=data.study,
+        question=data.question or f"Study {data.study}",
+        title_line=data.title_line,
         answer=answer,
         sections=sections,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
@@ -53,6 +53,7 @@ def render(data: ReportData) -> str:
         figure_style=inliner.style_sheet(),
         shapes=inliner.shapes(),
     )
+    return "\n".join(map(printable, page.split("\n")))
 
 
 def _hash(script: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from harness.errors import printable
 from harness.report.palette import GROUND, INK, RULE
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Sheet:
         """Write one line of text; `at` is on its base line."""
         written = self.figure.text(
             *at,
-            text,
+            printable(text),
             color=colour,
             fontsize=size,
             ha=anchor,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import polars as pl
 
+from harness.errors import printable
 from harness.ranking import OVERALL
 from harness.tracking.content import LENGTH
 from harness.tracking.names import metric_name
 from harness.tracking.plan import Cell
 
+_MARKUP = re.compile(r"[\\`*\[\]!]")
 HEADLINE = (
     "overall",
     "retention_deviation",
@@ -40,7 +44,7 @@ explains `audit/…`.
 def cell_note(cell: Cell, seeds: Sequence[int], metrics: Collection[str], definitions: pl.DataFrame) -> str:
     """Return the description of the run of one cell that shows these metrics."""
     where = f"{cell.dataset}, {cell.scenario}, {cell.architecture}"
-    what = f"`{cell.method}` ({cell.config}) on {where}; seeds: {', '.join(map(str, seeds))}."
+    what = f"`{_plain(cell.method)}` ({_plain(cell.config)}) on {_plain(where)}; seeds: {', '.join(map(str, seeds))}."
     audit = [AUDIT] if any("/ulira_" in metric for metric in metrics) else []
     return _fitting([what, "", HOW_TO_READ, *audit, *_meanings(metrics, definitions)])
 
@@ -51,7 +55,9 @@ def study_note(question: str, rankings: pl.DataFrame, definitions: pl.DataFrame)
     known = set(rows.filter(pl.col("value").is_not_null())["metric"])
     shown = [metric for metric in HEADLINE if metric in known]
     table = _table(rows, shown, definitions) if shown else ["Nothing has been measured yet."]
-    return _fitting([question, "", *table, "", *_meanings({metric_name(metric) for metric in shown}, definitions)])
+    return _fitting(
+        [_plain(question), "", *table, "", *_meanings({metric_name(metric) for metric in shown}, definitions)]
+    )
 
 
 def _table(rows: pl.DataFrame, shown: Sequence[str], definitions: pl.DataFrame) -> list[str]:
@@ -66,11 +72,16 @@ def _table(rows: pl.DataFrame, shown: Sequence[str], definitions: pl.DataFrame) 
     ]
     for row in competitors.iter_rows(named=True):
         key = (row["method"], row["config"])
-        name = row["method"] if configs[row["method"]] == 1 else " ".join(key)
+        name = _plain(row["method"] if configs[row["method"]] == 1 else " ".join(key))
         rank = _number(row, "rank", "rank_low", "rank_high", "g") or row["status"]
         values = (_number(found.get((*key, metric), {}), "value", "low", "high", ".3f") for metric in shown)
         lines.append(_line([rank, name, *values]))
     return lines
+
+
+def _plain(text: str) -> str:
+    """Return a text of which Markdown makes nothing: no element, link or picture, no line of its own."""
+    return _MARKUP.sub(r"\\\g<0>", escape(printable(" ".join(text.split())), quote=False))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-import io
 import lzma
 import os
+import sys
 import tarfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -24,6 +24,12 @@ DATA_VARIABLE = "HARNESS_DATA"
 UNREADABLE = (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, lzma.LZMAError, tarfile.TarError)
 MOST_BYTES = 2**30
 """Of an official file, and of all in an archive: no data set has a fifth of that, and a few kB may unpack to more."""
+MOST_MEMBERS = 10_000
+"""Of an archive that are looked at: a few kB may unpack to millions."""
+_PIECE = 2**20
+_WITHOUT_CONTENT = (
+    *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE),
+)
 
 
 class DataMissing(HarnessError):
@@ -42,7 +48,7 @@ def locate(spec: DatasetSpec, data: str | None = None) -> dict[str, Path]:
     Raises `DataMissing` where files are missing, `DataCorrupt` where a pattern finds another number than declared.
     """
     looked = folders(spec, data)
-    found = [_found(spec, folder) for folder in looked]
+    found = [_looked_through(spec, folder) for folder in looked]
     declared = spec.files
     expected = declared.count + len(declared.also) if isinstance(declared, FilePattern) else len(declared)
     for files in found:
@@ -113,6 +119,14 @@ def _check_subclasses(spec: DatasetSpec, images: Images) -> None:
         raise DataCorrupt(f"data set {spec.name!r}: subclass {torn[0]} lies in more than one class")
 
 
+def _looked_through(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
+    try:
+        return _found(spec, folder)
+    except (OSError, RecursionError) as error:  # a name that is too long, folders in folders in folders
+        told = f"{folder} cannot be looked through: {one_line(error)}"
+        raise DataCorrupt(f"data set {spec.name!r}: {told}; get it: {spec.how_to_get}") from error
+
+
 def _found(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
     if isinstance(spec.files, FilePattern):
         matched = sorted(path for path in folder.glob(spec.files.glob) if path.is_file())  # to read a pipe has no end
@@ -166,30 +180,45 @@ def _unchecked(spec: DatasetSpec, located: dict[str, Path]) -> Iterator[tuple[st
 def _content(path: Path) -> bytes:
     try:
         with _opened(path) as stream:
-            content: bytes = stream.read(MOST_BYTES + 1)
+            return _Bounded(stream).read()
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
-    if len(content) > MOST_BYTES:
-        raise _unreadable(path, _TooLong())
-    return content
 
 
 def _members(archive: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the named members of a tar file in its own order: going back would decompress it anew."""
     missing = set(names)
     try:
-        # As a stream that is read once, forwards: nothing is unpacked to a disk, no link followed.
-        with _opened(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r|") as opened:
-            for member in opened:
-                name = PurePosixPath(member.name).name
-                content = opened.extractfile(member) if name in missing and member.isreg() else None
-                if content is not None and member.size <= MOST_BYTES:
-                    missing.remove(name)
-                    yield name, content.read()
+        with _opened(archive) as stream:
+            for name, content in _files_in(_Bounded(stream), missing):
+                missing.remove(name)
+                yield name, content
     except UNREADABLE as error:
         raise _unreadable(archive, error) from error
     if missing:
         raise DataCorrupt(f"{archive} lacks {', '.join(sorted(missing))}; replace it by the official file")
+
+
+def _files_in(stream: _Bounded, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the regular files of a tar stream that have one of the names, in whatever folder they are said to be.
+
+    Read once, forwards: nothing is unpacked to a disk, no link followed. What comes before a member to tell more of it
+    is passed over: Python's own reader keeps every member, calls itself for each such header, and may take hours for
+    one. Official archives have none.
+    """
+    for _ in range(MOST_MEMBERS):
+        head = stream.read(tarfile.BLOCKSIZE)
+        if not head.strip(b"\0"):
+            return
+        member = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        if member.type in _WITHOUT_CONTENT:
+            continue
+        name = PurePosixPath(member.name).name
+        if name in names and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            yield name, stream.exactly(member.size)
+        else:
+            stream.skip(member.size)
+        stream.skip(-member.size % tarfile.BLOCKSIZE)
 
 
 def _opened(path: Path) -> Any:
@@ -211,20 +240,36 @@ class _TooLong(OSError):
         return f"it is longer than {MOST_BYTES:,} bytes"
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded:
     """A stream of bytes that ends with an error where it does not end in time."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__()
         self._stream, self._left = stream, MOST_BYTES
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
-        if self._left <= 0:
-            raise _TooLong
-        content = self._stream.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(content)
+    def read(self, size: int = sys.maxsize) -> bytes:
+        """Return the next bytes, or as many as there are; raise `_TooLong` for more than `MOST_BYTES` in all."""
+        return b"".join(self._pieces(size))
+
+    def exactly(self, size: int) -> bytes:
+        """Return the next bytes; raise EOFError if there are fewer."""
+        content = self.read(size)
+        if len(content) != size:
+            raise EOFError("it ends too early")
         return content
+
+    def skip(self, size: int) -> None:
+        """Pass over the next bytes; raise EOFError if there are fewer."""
+        if sum(map(len, self._pieces(size))) != size:
+            raise EOFError("it ends too early")
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        # Never all at once: room would be made for what is only promised.
+        while size > 0 and (piece := self._stream.read(min(size, _PIECE))):
+            self._left -= len(piece)
+            if self._left < 0:
+                raise _TooLong
+            size -= len(piece)
+            yield piece
 
 
 def _unreadable(path: Path, error: BaseException) -> DataCorrupt:

@@ -11,12 +11,27 @@ from numpy.typing import NDArray
 from harness.contracts import DataCorrupt, Images
 from harness.engine.images import resize
 
+SIDE = 28
+
 
 def read_four(files: Mapping[str, bytes], size: int) -> Images:
     """Return the training and then the test images, resized to `size` x `size`, of the four official files."""
-    images = [read_idx(files[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k")]
-    labels = [read_idx(files[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k")]
+    images = [_shaped(files, f"{part}-images-idx3-ubyte", (SIDE, SIDE)) for part in ("train", "t10k")]
+    labels = [_shaped(files, f"{part}-labels-idx1-ubyte", ()) for part in ("train", "t10k")]
     return Images(resize(np.concatenate(images)[:, None], size), np.concatenate(labels).astype(np.int64))
+
+
+def _shaped(files: Mapping[str, bytes], name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the array of a file, one thing of a shape after the other; raise `DataCorrupt` where it is another."""
+    try:
+        array = read_idx(files[name])
+    except DataCorrupt as error:
+        raise DataCorrupt(f"{name}: {error}") from error
+    if array.shape[1:] != shape:  # images of no pixels at all would be resized to gigabytes
+        raise DataCorrupt(
+            f"{name} holds an array {array.shape}, not one [n, {SIDE}, {SIDE}] of images or [n] of labels"
+        )
+    return array
 
 
 def read_idx(content: bytes) -> NDArray[np.uint8]:

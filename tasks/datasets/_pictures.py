@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from harness.contracts import DataCorrupt, Images
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
-"""What a picture may be, whatever its name: of other formats Pillow has some read by other programs."""
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+"""What a picture may be, whatever its name: of other formats Pillow has some read by other programs.
+
+With JPEG goes MPO, several of them in one file, of which Pillow knows no reader by that name.
+"""
 MOST_PIXELS = 50_000_000
 """Of one picture: so many that a small file can unpack to are 150 MB in each thread."""
 SEED = 123

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.contracts import Augmentation, DataCorrupt, Images, Recipe, dataset
 from tasks.datasets._recipes import of_transformers
 
-PIXELS, MOST_LABELS, MOST_REMEMBERED = 3 * 32 * 32, 1000, 1_000_000
+PIXELS, MOST_LABELS, MOST_REMEMBERED, MOST_TUPLES = 3 * 32 * 32, 1000, 1_000_000, 1000
 SOURCE = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
 RECIPE = Recipe(epochs=182, batch_size=256, lr=0.1)
 OF_ALLCNN = {classes: Recipe(epochs, 256, lr=0.1, weight_decay=1e-4) for classes, epochs in ((10, 50), (100, 200))}
@@ -66,7 +66,7 @@ COARSE = np.array((
 )
 def cifar10(files: Mapping[str, bytes]) -> Images:
     """CIFAR-10, colour 32 x 32, 60,000 images in 10 classes."""
-    return read_batches([files[name] for name in BATCHES], b"labels")
+    return read_batches({name: files[name] for name in BATCHES}, b"labels")
 
 
 @dataset(
@@ -109,7 +109,7 @@ def cifar10_kit(files: Mapping[str, bytes]) -> Images:
 )
 def cifar100(files: Mapping[str, bytes]) -> Images:
     """CIFAR-100 with its fine labels, colour 32 x 32, 60,000 images in 100 classes."""
-    return read_batches([files["train"], files["test"]], b"fine_labels")
+    return read_batches(_parts(files), b"fine_labels")
 
 
 @dataset(
@@ -132,24 +132,37 @@ def cifar100(files: Mapping[str, bytes]) -> Images:
 )
 def cifar20(files: Mapping[str, bytes]) -> Images:
     """CIFAR-20: CIFAR-100 under its 20 coarse labels, with its 100 fine labels as subclasses, five in each class."""
-    images = read_batches([files["train"], files["test"]], b"coarse_labels", b"fine_labels")
+    images = read_batches(_parts(files), b"coarse_labels", b"fine_labels")
     if images.fine is None or not np.array_equal(COARSE[images.fine], images.labels):
         raise DataCorrupt("the coarse labels of CIFAR-100 are not those that its fine labels belong to")
     return images
 
 
-def read_batches(contents: Sequence[bytes], labels: bytes, fine: bytes | None = None) -> Images:
+def _parts(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: files[name] for name in ("train", "test")}
+
+
+def read_batches(contents: Mapping[str, bytes], labels: bytes, fine: bytes | None = None) -> Images:
     """Return the images of the pickled batches, in order, with the labels (and the fine ones) of the given keys.
 
     A row of `data` [n, 3072] is an image: the red plane, the green, the blue, each row by row.
     """
-    batches = [_batch(content, [key for key in (labels, fine) if key is not None]) for content in contents]
+    keys = [key for key in (labels, fine) if key is not None]
+    batches = [_named(name, content, keys) for name, content in contents.items()]
     pixels = np.concatenate([batch[b"data"] for batch in batches])
 
     def joined(key: bytes) -> NDArray[np.int64]:
         return np.concatenate([batch[key] for batch in batches])
 
     return Images(pixels.reshape(-1, 3, 32, 32), joined(labels), None if fine is None else joined(fine))
+
+
+def _named(name: str, content: bytes, keys: Sequence[bytes]) -> dict[bytes, NDArray[Any]]:
+    """Return what `_batch` does; its error names the file."""
+    try:
+        return _batch(content, keys)
+    except DataCorrupt as error:
+        raise DataCorrupt(f"{name}: {error}") from error
 
 
 def _batch(content: bytes, keys: Sequence[bytes]) -> dict[bytes, NDArray[Any]]:
@@ -172,8 +185,14 @@ def unpickle(content: bytes) -> Any:
 
     The md5 sums that were published keep off damage, but not intent: hence this, also behind a right checksum.
     """
+    tuples = 0
     try:
         for opcode, argument, _ in pickletools.genops(content):
+            tuples += opcode.name.startswith("TUPLE") or opcode.name == "FROZENSET"
+            if tuples > MOST_TUPLES:
+                raise ValueError("tuples in tuples")  # as a key they would be hashed, and so many end the process
+            if opcode.name.startswith("EXT"):
+                raise ValueError("a name by a number")  # what it has stood for before is not asked for again
             if "PUT" in opcode.name and int(argument or 0) > MOST_REMEMBERED:
                 raise ValueError("it remembers more than it can hold")  # Python would make room for so much at once
         return _made(_ArraysOnly(io.BytesIO(content), encoding="bytes").load())
@@ -214,7 +233,8 @@ class _Dtype(_Named):
 
     def __call__(self, code: object, *of: object) -> _Bytes:
         if code not in (b"u1", b"|u1"):
-            raise DataCorrupt(f"a pickle holds numbers of type {code!r}; nothing but bytes is read from pickles")
+            told = repr(code) if isinstance(code, bytes) else "that is none"  # lists of lists may be endless to tell
+            raise DataCorrupt(f"a pickle holds numbers of a type {told}; nothing but bytes is read from pickles")
         return _Bytes()
 
 
@@ -245,7 +265,15 @@ class _Array:
 
     def __setstate__(self, state: tuple[object, tuple[int, ...], object, object, bytes]) -> None:
         _, shape, dtype, is_fortran, content = state
-        if not isinstance(dtype, _Bytes) or not isinstance(content, bytes) or math.prod(shape) != len(content):
+        sizes = isinstance(shape, tuple) and all(
+            type(size) is int for size in shape
+        )  # of texts, it would be a long one
+        if (
+            not isinstance(dtype, _Bytes)
+            or not isinstance(content, bytes)
+            or not sizes
+            or math.prod(shape) != len(content)
+        ):
             raise DataCorrupt("a pickle holds an array that is none of bytes, or not all of it")
         self.values = np.frombuffer(content, np.uint8).reshape(shape, order="F" if is_fortran else "C")
 

@@ -13,6 +13,8 @@ from tasks.datasets._recipes import of_transformers
 
 ZERO = 10
 """The label of the digit 0 in the files."""
+NUMBERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+"""What scipy calls arrays of whole numbers."""
 
 
 @dataset(
@@ -42,15 +44,17 @@ def svhn(files: Mapping[str, bytes]) -> Images:
 
 def read_mat(name: str, content: bytes) -> Images:
     """Return the images of a file with X [32, 32, 3, n] uint8 and y [n, 1] in 1..10; raise `DataCorrupt` otherwise."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
+        if not {kind for key, _, kind in whosmat(io.BytesIO(content)) if key in ("X", "y")} <= NUMBERS:
+            raise ValueError("no arrays of whole numbers")  # to read cells in cells in cells would end the process
         arrays: dict[str, Any] = loadmat(io.BytesIO(content), variable_names=("X", "y"))
     except Exception as error:  # whatever scipy raises for a file that is not its own
         raise DataCorrupt(f"{name} is no MATLAB 5 file; replace it by the official file") from error
     if missing := [key for key in ("X", "y") if key not in arrays]:
         raise DataCorrupt(f"{name} holds no array {missing[0]}; the official one holds X and y")
-    if arrays["X"].ndim != 4 or arrays["X"].dtype != np.uint8 or arrays["y"].dtype.kind not in "uif":
+    if arrays["X"].ndim != 4 or arrays["X"].dtype != np.uint8 or arrays["y"].dtype.kind not in "ui":
         raise DataCorrupt(f"{name} holds X or y of another kind; the official one has images of 8 bits, and numbers")
     labels = arrays["y"].astype(np.int64).reshape(-1)
     return Images(np.ascontiguousarray(arrays["X"].transpose(3, 2, 0, 1)), np.where(labels == ZERO, 0, labels))

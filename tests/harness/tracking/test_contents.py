@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from harness.tracking.content import LENGTH, Content
 from harness.tracking.estimates import cell_estimates
 from harness.tracking.facts import trial_ids, versions
 from harness.tracking.names import NAMES, attack_name, metric_name
-from harness.tracking.notes import cell_note, study_note
+from harness.tracking.notes import HOW_TO_READ, cell_note, study_note
 from harness.tracking.plan import Cell, StoredPlan
 from harness.tracking.results import read_results
 from harness.tracking.view import view_tag, view_text
@@ -215,6 +216,37 @@ def test_a_note_fits_into_a_tag(seeds: list[int], text: str) -> None:
     assert len(cell_note(cell, seeds, set(map(metric_name, frame()["metric"])), frame())) <= LENGTH
     rows = pl.DataFrame([{"group": "overall", "metric": "overall", "method": "a|b", "config": text} | EMPTY])
     assert len(study_note(text, rows, frame())) <= LENGTH
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=alert(1)>",
+        "</td></table><script>alert(1)</script>",
+        "![x](https://x.example/y.png)",
+        "[x](javascript:alert(1)) [x]: javascript:y <https://x.example>",
+        "` <b>x</b> ` | \\` <i>y</i> | \\",
+        "x\n\n# heading\n\n<div>\n\n- ![z](q)\n\n    code\r\x1b[2J\u202e",
+        "&lt;b&gt; &#60;i&#62;",
+    ],
+)
+def test_in_a_note_what_strangers_write_is_no_markup(text: str) -> None:
+    """Whoever shows Markdown makes elements of it, and what stands in an address is asked for."""
+    rows = [{"group": "overall", "metric": "overall", "method": name, "config": text} | EMPTY for name in (text, "b")]
+    cell = Cell(text, text, text, text, text)
+    for note in (
+        study_note(text, pl.DataFrame([*rows, rows[0] | {"config": "c"}]), frame()),
+        cell_note(cell, [], [], frame()),
+    ):
+        shown = note.replace(HOW_TO_READ, "")
+        assert "<" not in shown
+        assert ">" not in shown
+        assert not re.search(r"(?<!\\)(\\\\)*[\[\]!]", shown), shown
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", shown)
+        assert not re.search(r"^(#|    |- !)", shown, re.MULTILINE)
+    assert study_note("What? A b_c: 1 + 2 (x), 3 %.", pl.DataFrame(rows), frame()).startswith(
+        "What? A b_c: 1 + 2 (x), 3 %.\n"
+    )
 
 
 EMPTY = {
