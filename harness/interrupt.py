@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 DRAIN_SECONDS = 5.0
 DRAIN = "drain"
@@ -118,6 +119,34 @@ def handled(numbers: Sequence[signal.Signals], handler: Handler, also_ignored: b
     finally:
         for number in taken:
             signal.signal(RELAYED.get(number, number), before[number])
+
+
+_USUAL: Mapping[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    **dict.fromkeys(TERMINATIONS, signal.SIG_DFL),
+}
+
+
+_mask = threading.local()
+
+
+def _hold() -> None:
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _USUAL)
+
+
+def _go_on() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
+def _forget_handlers() -> None:
+    """In a child that was forked, as by a pool of a method: who started it must be able to end it, at any moment."""
+    for number, usual in _USUAL.items():
+        if str(getattr(signal.getsignal(number), "__module__", "")).startswith("harness."):
+            signal.signal(number, usual)
+    _go_on()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_forget_handlers)
 
 
 def _meaning(meant: signal.Signals, handler: Handler) -> Handler:
