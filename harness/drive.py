@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from harness import local
+from harness.budget import HOUR, Budget
 from harness.contracts.dataset import DATASETS, DatasetSpec
 from harness.engine.device import pick_device
 from harness.errors import first_of
@@ -54,6 +57,7 @@ def run(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     progress: Progress | None = None,
     views: Views = rebuild,
+    max_device_hours: float = float("inf"),
 ) -> Summary:
     """Run what is left of a study and bring tables, ranking and report up to date.
 
@@ -64,6 +68,8 @@ def run(
         selection: which units to run; by default all that are left.
         progress: who is told how it goes.
         views: what to rebuild from the tables at the end.
+        max_device_hours: no unit begins once the units of this run have used so many hours of a device (on a CPU: of a
+            worker); what has begun is finished.
 
     Raises:
         HarnessError: the question or the environment is wrong; nothing was written.
@@ -84,6 +90,7 @@ def run(
         with _workers(where, store, bool(to_run)) as session:
             store.write_plan(plan.id, plan.to_json())
             ledger = Ledger(plan, store, lease, progress or Silent())
+            budget = Budget(max_device_hours, _used_before(store))
             read = partial(official.read, data=where.data)
             bench = Workbench(store, device, read, deterministic=plan.study.deterministic)
             if plan.study.farm is not None and (to_run or not has_pools(plan, store)):
@@ -91,14 +98,14 @@ def run(
             if to_run:
                 with ledger.running(to_run):
                     if session is None:
-                        _run_here(to_run, ledger, bench)
+                        _run_here(to_run, ledger, bench, budget)
                     else:
-                        _run_on_ray(to_run, ledger, where, session)
+                        _run_on_ray(to_run, ledger, where, session, budget)
             else:
                 ledger.drop_models()  # a driver that was killed at its end has left some
             lease.beat()
             written = views(plan, store)
-    return ledger.summary(to_run, time.perf_counter() - begun, written)
+    return ledger.summary(to_run, time.perf_counter() - begun, written, budget)
 
 
 def _left(plan: Plan, store: Store, selection: Selection) -> list[Unit]:
@@ -143,7 +150,17 @@ def _workers(where: Where, store: Store, needed: bool) -> Iterator[Session | Non
         yield session
 
 
-def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench) -> None:
+def _used_before(store: Store) -> float:
+    """Return the device-hours of what the drivers of this run before this one have finished; what failed there is
+    counted again."""
+    chosen = watch().known.chosen
+    if not chosen:
+        return 0.0  # the first driver, which need not look
+    units = store.scan("units").filter(pl.col("unit").is_in(chosen) & (pl.col("status") != "failed"))
+    return float(units.select((pl.col("seconds") * pl.col("share")).sum()).collect().item()) / HOUR
+
+
+def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench, budget: Budget) -> None:
     searches = Searches(ledger.plan.units.values(), ledger.store)
 
     def report(unit: Unit, status: Status, seconds: float) -> None:
@@ -158,10 +175,11 @@ def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench) -> None:
         keep_models=ledger.plan.study.keep_models,
         resolve=searches.resolve,
         report=report,
+        budget=budget,
     )
 
 
-def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Session) -> None:
+def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Session, budget: Budget) -> None:
     study = ledger.plan.study
     searches = Searches(ledger.plan.units.values(), ledger.store)
 
@@ -184,4 +202,5 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
         resources=study.resources,
         heartbeat=ledger.beat,
         resolve=searches.resolve,
+        budget=budget,
     )

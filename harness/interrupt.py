@@ -35,10 +35,16 @@ class Stopped(KeyboardInterrupt):
 
 
 class Draining:
-    """Whether a first signal has asked to begin nothing new, and which."""
+    """Whether a first signal has asked to begin nothing new, and which; `enough` may say that for another reason."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: Callable[[], bool] = lambda: False) -> None:
         self.asked: signal.Signals | None = None
+        self._enough = enough
+
+    @property
+    def begins_nothing(self) -> bool:
+        """Whether nothing new is to begin."""
+        return self.asked is not None or self._enough()
 
     def stop_if_asked(self) -> None:
         """Raise `Stopped` if a signal has asked for it."""
@@ -61,13 +67,13 @@ def terminations_stop() -> Iterator[None]:
 
 
 @contextmanager
-def draining() -> Iterator[Draining]:
+def draining(enough: Callable[[], bool] = lambda: False) -> Iterator[Draining]:
     """Take a first signal as a wish; a Ctrl-C after it, or five seconds, raise `Stopped`.
 
     Who is told to end is often told twice, so that a second SIGTERM or SIGHUP changes nothing.
     Works in the main thread; elsewhere nothing is ever asked for.
     """
-    state = Draining()
+    state = Draining(enough)
     main = threading.main_thread().ident
     assert main is not None
     # To that thread: it may be waiting for something, and no other would wake it.

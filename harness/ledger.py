@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from harness.budget import Budget
 from harness.planner import Plan
 from harness.store import Lease, Store, StoreError, UnknownPlan
 from harness.unit import Unit, keeps_model
@@ -45,7 +46,8 @@ class Silent:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: units by status in this run, units found finished, units not tried, seconds of wall time."""
+    """How a run ended: units by status in this run, units found finished, units not tried, seconds of wall time, and
+    what was used of its budget."""
 
     plan: Plan
     ran: Mapping[Status, int]
@@ -54,6 +56,7 @@ class Summary:
     failed: tuple[Unit, ...]
     seconds: float
     views: Written | None = None
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def complete(self) -> bool:
@@ -152,8 +155,9 @@ class Ledger:
             self._elsewhere[plan_id] = frozenset(unit["id"] for unit in document["units"])
         return self._elsewhere[plan_id]
 
-    def summary(self, units: Sequence[Unit], seconds: float, views: Written | None) -> Summary:
+    def summary(self, units: Sequence[Unit], seconds: float, views: Written | None, budget: Budget) -> Summary:
         """Return how the run ended."""
         ended = sum(self.ran.values())
         not_tried = len(units) - ended
-        return Summary(self.plan, dict(self.ran), self.cached, not_tried, tuple(self.failed), seconds, views)
+        failed = tuple(self.failed)
+        return Summary(self.plan, dict(self.ran), self.cached, not_tried, failed, seconds, views, budget)

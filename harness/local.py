@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.budget import Budget
 from harness.deaths import commit_death
 from harness.engine.device import describe
 from harness.interrupt import draining
@@ -39,12 +40,14 @@ def run_units(
     keep_models: KeepModels,
     report: Report,
     resolve: Callable[[Unit], Unit] = lambda unit: unit,
+    budget: Budget | None = None,
 ) -> None:
     """Perform the units in order; `attempts` are the failed attempts so far by unit id.
 
     A unit whose need failed is not tried: it stays to be run. `report` is told of each unit as it ends. `resolve` fills
-    in the hyperparameters of a unit that a search determines, once its trials have ended. Raises KeyboardInterrupt
-    after a Ctrl-C or another signal to end, once everything finished is committed.
+    in the hyperparameters of a unit that a search determines, once its trials have ended. No unit begins once the
+    `budget` is used up. Raises KeyboardInterrupt after a Ctrl-C or another signal to end, once everything finished is
+    committed.
 
     Under a supervisor (`harness.supervisor`) a unit may end this process, and still the next one goes on behind it:
     the unit is tried again, at most three times in all, unless it took too long. Elsewhere a method that holds Python's
@@ -54,9 +57,12 @@ def run_units(
     gates = Gates(units)
     own = watch()
     attempts = {**attempts, **_bury(own, units, bench)}
+    budget = budget or Budget()
     with draining() as state:
         for unit in units:
             state.stop_if_asked()
+            if budget.is_used_up:
+                break
             if lost.intersection(unit.comes_after) or gates.closed_before(unit.id):
                 lost.add(unit.id)
                 continue
@@ -68,6 +74,7 @@ def run_units(
                 with own.over(unit.id, attempt, time_limit):
                     status = perform(resolve(unit), bench, attempt, keep_models, _limited(time_limit), show=True)
                 seconds = time.perf_counter() - begun
+            budget.spend(seconds)
             if status == "failed":
                 lost.add(unit.id)
             gates.ended(unit.id, done=status != "failed")

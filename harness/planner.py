@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -137,6 +137,23 @@ def _datasets(study: Study) -> Iterator[DatasetRef]:
     for dataset in study.datasets:
         tamperings = (registry.tampering_of(scenario) for scenario in study.scenarios_on(dataset.name))
         yield from (replace(dataset, tampering=tampering) for tampering in dict.fromkeys(tamperings))
+
+
+def begin_order(units: Sequence[Unit], gates: Gates) -> dict[str, int]:
+    """Return the rank by which units begin that could begin at once, by id; `gates` are those among them.
+
+    They go by data set and architecture, since both stay warm in a worker. Among those, originals, artifacts and what
+    searches wait for come first, and the rest in the order of the plan: it keeps those of one original together, and
+    what looks at a trial behind it, whose weights then need not stay long.
+    """
+    cells: dict[tuple[str, str], int] = {}
+
+    def key(unit: Unit) -> tuple[int, bool]:
+        first = unit.kind.from_scratch or unit.kind == Kind.ARTIFACT
+        cell = cells.setdefault((unit.dataset.label, unit.architecture.name), len(cells))
+        return cell, not (first or gates.held_by(unit.id))
+
+    return {unit.id: rank for rank, unit in enumerate(sorted(units, key=key))}
 
 
 def with_needs(plan: Plan, chosen: Iterable[Unit]) -> list[Unit]:

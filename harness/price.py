@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-import polars as pl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from harness.contracts.architecture import ARCHITECTURES
 from harness.contracts.dataset import DATASETS
+from harness.costs import Costs, epochs_of, measured
 from harness.store import Store
 from harness.study import development_images
 from harness.unit import KeepModels, Unit, keeps_model
@@ -19,51 +18,46 @@ ROWS_BYTES = 10_000
 PHI_BYTES = 4
 """What an image takes in the signals of half splits, which are of all development images: too many for the above."""
 
-COARSER = (
-    ("kind", "dataset", "architecture", "method"),
-    ("kind", "dataset", "architecture"),
-)
-"""A unit is priced by the mean of done units that agree in these columns, the first that has any."""
-
 
 @dataclass(frozen=True)
 class Price:
-    """Seconds of one worker for the units that could be priced, how many could not, and bytes that stay."""
+    """Seconds of one worker for the units that could be priced, how many could not, the hours of a whole device that
+    is, bytes that stay, and the seconds of each unit by its id (0 where it has no price)."""
 
     seconds: float
     unpriced: int
+    device_hours: float
     bytes: int
+    by_unit: Mapping[str, float] = field(repr=False)
 
 
-def price(units: Iterable[Unit], store: Store, keep_models: KeepModels) -> Price:
-    """Return what units will cost, going by what the same kinds of units took in this root."""
-    known = [_means(store, columns) for columns in COARSER]
-    seconds, unpriced, stored = 0.0, 0, 0
+def price(units: Iterable[Unit], store: Store, keep_models: KeepModels, costs: Costs | None = None) -> Price:
+    """Return what units will cost, going by what units like them took in this root, or by other costs."""
+    known = Costs.of(measured(store)) if costs is None else costs
+    unpriced, device_seconds, stored = 0, 0.0, 0
+    seconds: dict[str, float] = {}
+    prices: dict[tuple[object, ...], tuple[float | None, float]] = {}  # tens of thousands of units are of a few kinds
     sizes: dict[tuple[str, str], int] = {}
     for unit in units:
-        row = unit.columns()
-        found = (means.get(tuple(row[c] for c in columns)) for columns, means in zip(COARSER, known, strict=True))
-        mean = next((value for value in found if value is not None), None)
-        seconds, unpriced = seconds + (mean or 0.0), unpriced + (mean is None)
+        like = (unit.kind, unit.dataset, unit.architecture, unit.method.name, epochs_of(unit))
+        if like not in prices:
+            prices[like] = known.price(unit), known.share(unit)
+        found, share = prices[like]
+        seconds[unit.id], unpriced = found or 0.0, unpriced + (found is None)
+        device_seconds += (found or 0.0) * share
         stored += ROWS_BYTES + _signal_bytes(unit)
         if keeps_model(unit, keep_models):
             key = (unit.dataset.name, unit.architecture.name)
             if key not in sizes:
                 sizes[key] = _model_bytes(*key)
             stored += sizes[key]
-    return Price(seconds, unpriced, stored)
+    return Price(sum(seconds.values()), unpriced, device_seconds / 3600, stored, seconds)
 
 
 def _signal_bytes(unit: Unit) -> int:
     if unit.farm is None or unit.farm.design != "half_splits":
         return 0
     return PHI_BYTES * development_images(unit.dataset) * len(unit.farm.queries)
-
-
-def _means(store: Store, columns: tuple[str, ...]) -> dict[tuple[str, ...], float]:
-    done = store.scan("units").filter(pl.col("status") != "failed")
-    frame = done.group_by(columns).agg(pl.col("seconds").mean()).collect()
-    return {row[:-1]: row[-1] for row in frame.iter_rows()}
 
 
 def _model_bytes(dataset: str, architecture: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from harness.audit import FarmAudit, attack_rows, audit_farm, challenge_rows
+from harness.costs import measured
 from harness.errors import HarnessError, one_line
 from harness.farm import EVERYTHING
 from harness.frames import of_units, trials
@@ -45,7 +46,7 @@ class Written:
 
 
 def rebuild(plan: Plan, store: Store) -> Written:
-    """Rewrite the tables `rankings`, `attacks` and `definitions`, the report and MLflow from what the tables hold."""
+    """Rewrite the tables `rankings`, `attacks`, `costs` and `definitions`, the report and MLflow from the others."""
     values = trials(store, plan.units)
     ranked = rank_study(values, study=plan.study.name, classes=classes_of(plan))
     audited = _audited(plan, store)
@@ -56,6 +57,7 @@ def rebuild(plan: Plan, store: Store) -> Written:
         store.replace("searches", search_rows(plan.units, plan.study.name, store), {"study": plan.study.name})
     store.replace("rankings", ranked, {"study": plan.study.name})
     store.replace("definitions", definitions(), {})
+    store.replace("costs", measured(store), {})
     page, missing = None, []
     # Views can be made again at any time: one that fails must not cost the screen of a finished run.
     try:

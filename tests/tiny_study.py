@@ -41,7 +41,10 @@ PLAIN: Mapping[str, Any] = {key: value for key, value in TINY.items() if key != 
 }
 """Without a farm and without timing: an original, a retrain, and three trials."""
 
-PASSING = ("seconds", "work_seconds", "host", "started", "attempt", "peak_memory", "device_memory")
+PASSING = (
+    *("seconds", "work_seconds", "host", "started", "attempt", "peak_memory", "device_memory"),
+    *("median", "sd", "memory", "last"),
+)
 """Columns that differ between two runs of one study."""
 TIMED = ("seconds", "run_time_efficiency", "time_ratio")
 """Metrics that are measured times, or follow from them."""

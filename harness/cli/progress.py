@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from harness.cli.terminal import silence
 from harness.cli.text import duration
+from harness.costs import Costs, epochs_of
 from harness.planner import Plan, stage
-from harness.unit import Unit
+from harness.unit import DatasetRef, Kind, Named, Unit
 from harness.watch import watch
 from harness.work.unit import Status
 
@@ -19,26 +20,35 @@ EVERY_SECONDS = 30.0
 LIVE_SECONDS = 0.1
 STAGES = ("trials", "farm", "timing")
 
-Cost = tuple[int, str, str]
-"""What units of one cost have in common: stage, kind, method."""
+Like = tuple[Kind, DatasetRef, Named, Named, float | None]
+"""What units of one price have in common."""
 
 
 class Live:
-    """Tells a stream, stage by stage: units done, workers busy, failed, cached, and the time left by measured costs."""
+    """Tells a stream, stage by stage: units done, workers busy, failed, cached, and the time left by measured costs.
 
-    def __init__(self, stream: TextIO) -> None:
+    `known` gives what units have taken by their rows, in runs before and in this one. It is asked with the first unit
+    of a stage: rows tell how much of the time was work, which is what the stages have in common.
+    """
+
+    def __init__(self, stream: TextIO, known: Callable[[], Costs] | None = None) -> None:
         self.stream = stream
+        self._known, self._costs = known, Costs()
+        self._stage: int | None = None
         self.live = stream.isatty()
-        self._spent: dict[Cost, float] = defaultdict(float)
-        self._ended: Counter[Cost] = Counter()
-        self._left: Counter[Cost] = Counter()
+        self._ended: Counter[int] = Counter()
+        self._left: Counter[Like] = Counter()
+        self._one_of: dict[Like, Unit] = {}
+        self._like: dict[str, Like] = {}
         self._cached = self._failed = 0
         self._busy = 0
         self._told = self._begun = time.monotonic()
 
     def begin(self, plan: Plan, to_run: Sequence[Unit], cached: int) -> None:
         """Note what is to run."""
-        self._left = Counter(_cost(unit) for unit in to_run)
+        self._like = {unit.id: _like(unit) for unit in to_run}
+        self._one_of = {self._like[unit.id]: unit for unit in to_run}
+        self._left = Counter(self._like.values())
         self._cached = cached
         self._begun = time.monotonic()
         if not watch().known.is_later:
@@ -46,10 +56,12 @@ class Live:
 
     def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
         """Count a unit; tell when it is time to."""
-        cost = _cost(unit)
-        self._spent[cost] += seconds
-        self._ended[cost] += 1
-        self._left[cost] -= 1
+        if self._known is not None and stage(unit.kind) != self._stage:
+            self._costs = self._known()
+        self._stage = stage(unit.kind)
+        self._costs.learn(unit, seconds)
+        self._ended[stage(unit.kind)] += 1
+        self._left[self._like[unit.id]] -= 1
         self._busy = busy
         if status == "failed":
             self._failed += 1
@@ -79,19 +91,18 @@ class Live:
 
     def _stages(self) -> Iterator[tuple[str, int, int]]:
         for number, name in enumerate(STAGES):
-            done = sum(count for cost, count in self._ended.items() if cost[0] == number)
-            left = sum(count for cost, count in self._left.items() if cost[0] == number)
+            done = self._ended[number]
+            left = sum(count for like, count in self._left.items() if stage(like[0]) == number)
             if done + left:
                 yield name, done, done + left
 
     def _remaining(self) -> float:
-        """What is left, each unit at the mean cost of its class so far, or of all where its class is new."""
-        mean = sum(self._spent.values()) / max(1, sum(self._ended.values()))
-        seconds = sum(
-            left * (self._spent[cost] / self._ended[cost] if self._ended[cost] else mean)
-            for cost, left in self._left.items()
-        )
-        return seconds / max(1, self._busy)
+        """Return the seconds that are left. Timing units run one at a time, whatever is busy now."""
+        seconds = {False: 0.0, True: 0.0}
+        for like, count in self._left.items():
+            if count:
+                seconds[like[0] == Kind.TIMING] += count * self._costs.guess(self._one_of[like])
+        return seconds[False] / max(1, self._busy) + seconds[True]
 
     def _tell(self, line: str) -> None:
         self._told = time.monotonic()
@@ -114,5 +125,5 @@ class Live:
             silence(self.stream)
 
 
-def _cost(unit: Unit) -> Cost:
-    return stage(unit.kind), unit.kind.value, unit.method.name
+def _like(unit: Unit) -> Like:
+    return unit.kind, unit.dataset, unit.architecture, unit.method, epochs_of(unit)

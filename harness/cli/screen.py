@@ -12,11 +12,13 @@ import polars as pl
 from harness.cli.challenge import challenge_lines, stored_scores
 from harness.cli.progress import Live
 from harness.cli.terminal import silence_closed
-from harness.cli.text import columns, duration, plural, rank_text, say
+from harness.cli.text import columns, device_hours, duration, plural, rank_text, say
+from harness.costs import Costs, measured
 from harness.drive import Where, run
 from harness.labels import labels
 from harness.ledger import Summary
 from harness.metrics import TAMPERED_METRICS, TRIO_ACCURACIES, definition
+from harness.price import price
 from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store
@@ -47,10 +49,24 @@ NOTHING = "Nothing to rank yet: no method has unlearned, and nothing has been re
 NOTES = {"retrain": "<- the reference", "original": "<- nothing unlearned"}
 
 
-def run_and_show(study: str, root: str | None, place: Where, selection: Selection, as_json: bool) -> None:
+def run_and_show(
+    study: str,
+    root: str | None,
+    place: Where,
+    selection: Selection,
+    as_json: bool,
+    max_device_hours: float = float("inf"),
+) -> None:
     """Run a study, print its screen, and exit with 1 if units failed."""
     try:
-        summary = run(study, root, where=place, selection=selection, progress=Live(sys.stderr))
+        summary = run(
+            study,
+            root,
+            where=place,
+            selection=selection,
+            progress=Live(sys.stderr, lambda: Costs.of(measured(Store.open(root)))),
+            max_device_hours=max_device_hours,
+        )
     except KeyboardInterrupt:
         silence_closed()  # SIGHUP comes when a terminal is closed
         raise
@@ -72,6 +88,7 @@ def screen(summary: Summary, root: str | None) -> str:
         *([LEGEND] if audited else []),
         *challenge_lines(stored_scores(store, study.name)),
         *_remarks(summary, rankings),
+        *_left(summary, store),
         *(_careful(summary, store) if rows else []),
         *(_verdict(summary, store) if rows else []),
         _where(summary),
@@ -91,6 +108,7 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "seconds": summary.seconds,
         "report": summary.views.report if summary.views else None,
         "rankings": _rankings(summary, Store.open(root)).to_dicts(),
+        "device_hours": summary.budget.used,
     }
     return document | ({"challenge": scored} if scored else {})
 
@@ -169,9 +187,21 @@ def _remarks(summary: Summary, rankings: pl.DataFrame) -> list[str]:
         remarks.append(f'and {len(summary.failed) - FAILURES} more: harness query "select unit, message from failures"')
     if summary.views:
         remarks += summary.views.missing
-    if summary.not_tried:
-        remarks.append(f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on")
     return remarks
+
+
+def _left(summary: Summary, store: Store) -> list[str]:
+    """Return in one line why units were not tried, and how to go on."""
+    if not summary.not_tried:
+        return []
+    if not summary.budget.is_used_up:
+        return [f"{plural(summary.not_tried, 'unit')} not tried: what they need has failed; run again to go on"]
+    left = summary.plan.remaining(store.committed(), store.models())
+    cost = price(left, store, summary.plan.study.keep_models)
+    used = f"{device_hours(summary.budget.used)} used of {summary.budget.hours:g}"
+    unpriced = f" and {plural(cost.unpriced, 'unit')} of which nothing like them ran yet" if cost.unpriced else ""
+    rest = f"{plural(len(left), 'unit')} left, about {device_hours(cost.device_hours)}{unpriced}"
+    return [f"Stopped with {used}: {rest}; the same command goes on."]
 
 
 def _careful(summary: Summary, store: Store) -> list[str]:

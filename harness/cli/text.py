@@ -46,6 +46,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def brief(seconds: float) -> str:
+    """Return `147 ms`, or from a second on what `duration` does."""
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else duration(seconds)
+
+
+def device_hours(hours: float) -> str:
+    """Return `0.57 device-hours`, `5,017 device-hours`."""
+    return f"{hours:,.0f} device-hours" if hours >= 100 else f"{hours:.3g} device-hours"
+
+
 def size(count: float) -> str:
     """Return bytes as `512 B`, `3.4 MB` (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from harness.deaths import MOST_TRIES
+from harness.planner import begin_order
 from harness.search.gates import Gate, Gates
 from harness.unit import Kind, Unit
 
@@ -34,9 +35,7 @@ class Backlog:
 
     A need that is not among the units is met. A unit whose need failed stays here: it is still to be run. What a search
     determines waits for its trials, and `resolve` fills in its hyperparameters when it is taken.
-    They go by data set and architecture, since both stay warm in a worker.
-    Among those, originals, artifacts and what searches wait for come first, and the rest in the order of the plan: it
-    keeps those of one original together, and what looks at a trial behind it, whose weights then need not stay long.
+    What is ready begins in the order of `begin_order`.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Backlog:
         for waiting, missing in self._missing.items():
             for one in missing:
                 self._dependants[one].append(waiting)
-        self._order = self._ordered(units)
+        self._order = begin_order(units, self._gates)
         self._ready: dict[Stage, list[tuple[int, str]]] = {stage: [] for stage in Stage}
         for unit in units:
             self._make_ready_if_met(unit.id)
@@ -104,19 +103,3 @@ class Backlog:
         if not self._missing[unit]:
             alone = self._units[unit].kind == Kind.TIMING
             heapq.heappush(self._ready[Stage.ALONE if alone else Stage.TOGETHER], (self._order[unit], unit))
-
-    def _ordered(self, units: Sequence[Unit]) -> dict[str, int]:
-        """Return the rank of each unit among all."""
-        cells: dict[tuple[str, str], int] = {}
-        for unit in units:
-            cells.setdefault(_cell(unit), len(cells))
-
-        def key(unit: Unit) -> tuple[int, bool]:
-            first = unit.kind.from_scratch or unit.kind == Kind.ARTIFACT
-            return cells[_cell(unit)], not (first or self._gates.held_by(unit.id))
-
-        return {unit.id: rank for rank, unit in enumerate(sorted(units, key=key))}
-
-
-def _cell(unit: Unit) -> tuple[str, str]:
-    return unit.dataset.label, unit.architecture.name

@@ -77,7 +77,7 @@ class FarmLoop:
     def _begin(self) -> bool:
         """Begin as many units as there are places; return whether any began."""
         before = self._begun
-        while not self.draining.asked and len(self._busy) < max(1, self.most()):
+        while not self.draining.begins_nothing and len(self._busy) < max(1, self.most()):
             found = self.bundles.take(self._idle[-1].bundle if self._idle else None)
             if found is None:
                 break

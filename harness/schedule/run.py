@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness.budget import Budget
 from harness.deaths import Death, death
 from harness.interrupt import Draining, draining
 from harness.last_resort import last_duty
@@ -42,6 +43,7 @@ def run_units(
     resources: Resources = "auto",
     heartbeat: Callable[[], None] = lambda: None,
     resolve: Callable[[Unit], Unit] = lambda unit: unit,
+    budget: Budget | None = None,
 ) -> None:
     """Perform units on the workers of a Ray session; those that are timed come last, each alone.
 
@@ -64,6 +66,8 @@ def run_units(
         resources: what is set aside for a unit.
         heartbeat: called several times a second while units run.
         resolve: fills in the hyperparameters of a unit that a search determines, once its trials have ended.
+        budget: what every try counts against, from its start to its end. Once it is used up no unit is suggested; those
+            that were are finished, up to twice as many as run at once.
 
     Raises:
         KeyboardInterrupt: after a Ctrl-C or another signal to end, once what ends within five seconds is committed.
@@ -83,8 +87,9 @@ def run_units(
     job = Job(uuid.uuid4().hex[:8], store.uri, tuple(plugins), device, time_limit, deterministic, keep_models, images)
     gates = Gates(units)
     backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts, gates, resolve)
-    with draining() as state, last_duty(partial(drop_traces, job.token)):
-        run = _Run(session, store, job, backlog, demand, state, report, heartbeat)
+    budget = budget or Budget()
+    with draining(lambda: budget.is_used_up) as state, last_duty(partial(drop_traces, job.token)):
+        run = _Run(session, store, job, backlog, demand, state, report, heartbeat, budget)
         try:
             run.fit(Stage.TOGETHER)
             chosen = (unit for unit in units if not gates.closed_before(unit.id))
@@ -107,10 +112,11 @@ class _Run:
     draining: Draining
     report: Report
     heartbeat: Callable[[], None]
+    budget: Budget
 
     def fit(self, stage: Stage) -> None:
         """Run the units of a stage through Ray Tune, as many at a time as one Tuner takes."""
-        while self.backlog.ready(stage) and not self.draining.asked:
+        while self.backlog.ready(stage) and not self.draining.begins_nothing:
             self._fit_once(stage)
 
     def farm(self, bundles: Bundles) -> None:
@@ -122,7 +128,7 @@ class _Run:
 
         loop = FarmLoop(bundles, self.demand, places, self.job, self.draining, self.heartbeat)
         endings = Endings(bundles, loop, self.store, self.job.device, self._why, self.report)
-        loop.run(endings.settle)
+        loop.run(self._counted(endings))
 
     def _fit_once(self, stage: Stage) -> None:
         from harness.schedule.tuning import Feed, Listener, fit
@@ -131,7 +137,17 @@ class _Run:
         most = self._most if stage == Stage.TOGETHER else lambda: 1
         feed = Feed(self.backlog, stage, demand, most, self.draining)
         endings = Endings(self.backlog, feed, self.store, self.job.device, self._why, self.report)
-        fit(feed, Listener(endings.settle, self.heartbeat, self.job.late), self.job)
+        fit(feed, Listener(self._counted(endings), self.heartbeat, self.job.late), self.job)
+
+    def _counted(self, endings: Endings) -> Callable[[End], None]:
+        """Return what settles an end and counts what it took, another try or not."""
+
+        def settle(end: End) -> None:
+            share = endings.feed.demand(endings.feed.live[end.trial]).gpu or 1.0
+            self.budget.spend((datetime.now(UTC) - end.begun).total_seconds(), share)
+            endings.settle(end)
+
+        return settle
 
     def _most(self) -> int:
         """Return twice what the cluster holds: what waits starts at once, and tells an autoscaler to grow."""

@@ -56,7 +56,7 @@ class Feed(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return a unit to run; None where there is none yet; FINISHED where none will come."""
-        if self._draining.asked:
+        if self._draining.begins_nothing:
             return Searcher.FINISHED
         if len(self.live) >= self._limit():
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from harness.contracts.method import METHODS, VARIANT
 from harness.contracts.recipe import Recipe
@@ -61,14 +62,18 @@ def streams_of(unit: Unit) -> tuple[Stream, ...]:
 
 
 def _stream(unit: Unit, scenario: str, origin: Suggested) -> Stream:
-    return Stream(
-        dataset=unit.dataset.label,
-        scenario=scenario,
-        architecture=unit.architecture.name,
-        method=unit.method,
-        given=tuple(sorted(unit.values.items())),
-        seeds=origin.seeds,
-        sampler=origin.sampler,
-        population=origin.population,
-        recipe=unit.recipe,
+    return _shared(
+        unit.dataset.label,
+        scenario,
+        unit.architecture.name,
+        unit.method,
+        tuple(sorted(unit.values.items())),
+        origin.seeds,
+        origin.sampler,
+        origin.population,
+        unit.recipe,
     )
+
+
+_shared = lru_cache(maxsize=4096)(Stream)
+"""Tens of thousands of units are of a few streams: as one object each they are found by it, not by their content."""

@@ -34,7 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("pool", "null", "level", "metric"),
         ),
         "failures": ("unit", "attempt"),
-        "costs": ("stage", "dataset", "architecture", "device"),
+        "costs": ("kind", "dataset", "architecture", "method", "device"),
         "searches": ("study", "unit"),
         "rankings": ("study", "group", "metric", "method", "config"),
         "definitions": ("metric",),
@@ -60,7 +60,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 # Tables that a unit may speak of; the others are computed from them.
 COMMITTED: tuple[str, ...] = tuple(
-    name for name in SCHEMAS if name not in {"attacks", "searches", "rankings", "definitions"}
+    name for name in SCHEMAS if name not in {"attacks", "costs", "searches", "rankings", "definitions"}
 )
 
 

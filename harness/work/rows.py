@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.costs import epochs_of
 from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
 from harness.farm import Query
@@ -71,6 +72,7 @@ def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
         "parameters": count_parameters(outcome.model),
         "peak_memory": peak_memory(attempt.bench.device),
         "model": digest,
+        "epochs": epochs_of(attempt.unit),
     }
     rows: Rows = {
         "units": [unit_row],

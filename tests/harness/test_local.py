@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import tiny_study
 
 from harness import local
+from harness.budget import Budget
 from harness.local import TimeLimit, run_units
 from harness.planner import Plan
 from harness.unit import Unit
@@ -53,7 +55,7 @@ class Stage:
 
         monkeypatch.setattr(local, "perform", perform)
 
-    def run(self, attempts: dict[str, int] | None = None) -> None:
+    def run(self, attempts: dict[str, int] | None = None, budget: Budget | None = None) -> None:
         run_units(
             list(self.plan.units.values()),
             BENCH,
@@ -61,6 +63,7 @@ class Stage:
             time_limit=self.time_limit,
             keep_models="original",
             report=lambda unit, status, seconds: self.ended.append((unit, status)),
+            budget=budget,
         )
 
 
@@ -70,6 +73,16 @@ def test_units_run_in_order_and_continue_the_count_of_attempts(plan: Plan, monke
     stage.run({keys[2]: 4, "of another plan": 7})
     assert stage.attempts == dict.fromkeys(keys, 1) | {keys[2]: 5}
     assert stage.ended == [(unit, "done") for unit in plan.units.values()]
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_nothing_begins_once_the_budget_is_used_up(plan: Plan, status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0, 1800)  # half an hour from one look to the next: what a unit takes
+    monkeypatch.setattr(local, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    stage, budget = Stage(plan, lambda unit: status, monkeypatch), Budget(0.9)
+    stage.run(budget=budget)
+    assert [ended for _, ended in stage.ended] == [status, status]
+    assert budget.used == 1.0
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged"])

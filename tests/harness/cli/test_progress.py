@@ -11,6 +11,7 @@ import tiny_study
 
 from harness.cli import progress
 from harness.cli.progress import Live
+from harness.costs import Costs
 from harness.planner import Plan, make_plan
 from harness.study import load_study
 
@@ -45,7 +46,9 @@ def test_elsewhere_it_says_one_line_at_the_beginning_and_one_every_thirty_second
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
     lines = tell(io.StringIO(), plan).splitlines()
     assert len(lines) == 1 + 48
-    assert lines[5] == "trials 5/10, farm 0/32, timing 0/6; 2 busy, 0 failed, 0 cached; about 43.0 s left"
+    assert (
+        lines[5] == "trials 5/10, farm 0/32, timing 0/6; 2 busy, 0 failed, 0 cached; about 49.0 s left"
+    )  # 37 two at a time, 6 alone
     assert lines[-1] == "trials 10/10, farm 32/32, timing 6/6; 2 busy, 0 failed, 0 cached; about 0.0 s left"
 
 
@@ -80,6 +83,26 @@ def test_the_time_left_goes_by_what_units_of_the_same_kind_took(plan: Plan, monk
     left = [line.rpartition("about ")[2] for line in stream.getvalue().splitlines()[1:]]
     assert [unit.kind.value for unit in units] == ["original", "retrain"] * 2
     assert left == ["30.0 s left", "11.0 s left"]  # at first a retrain is guessed to take what an original took
+
+
+def test_what_the_tables_know_is_asked_for_once_a_stage_and_counts_from_the_first_unit_on(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
+    asked: list[Costs] = []
+
+    def known() -> Costs:
+        asked.append(Costs(dict.fromkeys(plan.counts(), 5.0)))
+        return asked[-1]
+
+    stream, units = io.StringIO(), list(plan.units.values())
+    live = Live(stream, known)
+    live.begin(plan, units, 0)
+    for unit in units:
+        live.ended(unit, "done", 2.0, 1)
+    left = [line.rpartition("about ")[2] for line in stream.getvalue().splitlines()[1:]]
+    assert left[:2] == ["3 min 55 s left", "3 min 50 s left"]  # 47 and 46 units of 5 s
+    assert len(asked) == 3
 
 
 def test_a_long_first_unit_does_not_look_like_one_that_hangs(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from harness import local
+from harness.budget import Budget
 from harness.deaths import TIME_LIMIT
 from harness.schedule import NoRoom, WorkerUnfit, tuning
 from harness.search.searches import Searches
@@ -192,6 +193,21 @@ def test_attempts_go_on_tuners_follow_and_who_times_has_trained(
     assert dict(rows) == {original.id: 1, nothing.id: 5, timed.id: 1}
     (note,) = notes.glob("forwards-*")
     assert int(note.read_text()) > 0
+
+
+def test_nothing_is_suggested_once_the_budget_is_used_up_and_another_run_goes_on(
+    run: Run, make_units: MakeUnits, store: Store
+) -> None:
+    farm = {"shadows": 2, "retrains": 2, "pools": {"clean": {"size": 12}}}
+    units = make_units(["obedient"], seeds=3, farm=farm, measures=["accuracy", "ulira", "run_time"])
+    budget = Budget(hours=1e-9)
+    told = run(store, units, budget=budget)
+    assert 1 <= len(told.status) <= 4, "two run at once, and two more were suggested"
+    assert set(told.status.values()) == {"done"}
+    assert budget.used * 3600 >= sum(place.seconds for place in told.places.values())
+    left = [unit for unit in units if unit.id not in told.status]
+    rest = run(store, left, budget=Budget(hours=1.0))
+    assert rest.status == {unit.id: "done" for unit in left}
 
 
 @pytest.mark.slow
