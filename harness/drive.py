@@ -161,6 +161,7 @@ def _used_before(store: Store) -> float:
 
 
 def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench, budget: Budget) -> None:
+    study = ledger.plan.study
     searches = Searches(ledger.plan.units.values(), ledger.store)
 
     def report(unit: Unit, status: Status, seconds: float) -> None:
@@ -171,11 +172,12 @@ def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench, budget: B
         units,
         bench,
         ledger.store.last_attempts(),
-        time_limit=ledger.plan.study.time_limit,
-        keep_models=ledger.plan.study.keep_models,
+        time_limit=study.time_limit,
+        keep_models=study.keep_models,
         resolve=searches.resolve,
         report=report,
         budget=budget,
+        shadows_per_worker=study.farm.shadows_per_worker if study.farm else 1,
     )
 
 
@@ -203,4 +205,5 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
         heartbeat=ledger.beat,
         resolve=searches.resolve,
         budget=budget,
+        shadows_per_worker=study.farm.shadows_per_worker if study.farm else 1,
     )

@@ -119,6 +119,8 @@ class Farm:
     draws: int = 0
     attacks: tuple[str, ...] = ATTACKS
     methods: tuple[str, ...] = ()
+    shadows_per_worker: int = 1
+    """How many a worker trains at once: no part of any id, since a shadow is the same but for rounding."""
 
     def audits(self, method: str, config: str) -> bool:
         """Whether a method is audited; the no-op always is, as the reference above."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -14,9 +15,10 @@ from harness.deaths import commit_death
 from harness.engine.device import describe
 from harness.interrupt import draining
 from harness.search.gates import Gates
-from harness.unit import KeepModels, Unit
+from harness.stacks import Stacks
+from harness.unit import KeepModels, Kind, Unit
 from harness.watch import Watch, watch
-from harness.work import Workbench, perform
+from harness.work import Workbench, perform, perform_together
 from harness.work.unit import Status
 
 
@@ -41,47 +43,106 @@ def run_units(
     report: Report,
     resolve: Callable[[Unit], Unit] = lambda unit: unit,
     budget: Budget | None = None,
+    shadows_per_worker: int = 1,
 ) -> None:
     """Perform the units in order; `attempts` are the failed attempts so far by unit id.
 
     A unit whose need failed is not tried: it stays to be run. `report` is told of each unit as it ends. `resolve` fills
     in the hyperparameters of a unit that a search determines, once its trials have ended. No unit begins once the
-    `budget` is used up. Raises KeyboardInterrupt after a Ctrl-C or another signal to end, once everything finished is
-    committed.
+    `budget` is used up. `shadows_per_worker` shadows are trained at once, those that come later with the first. Raises
+    KeyboardInterrupt after a Ctrl-C or another signal to end, once everything finished is committed.
 
     Under a supervisor (`harness.supervisor`) a unit may end this process, and still the next one goes on behind it:
     the unit is tried again, at most three times in all, unless it took too long. Elsewhere a method that holds Python's
     lock for ever cannot be ended.
     """
-    lost: set[str] = set()
-    gates = Gates(units)
-    own = watch()
-    attempts = {**attempts, **_bury(own, units, bench)}
     budget = budget or Budget()
+
+    def spend_and_report(unit: Unit, status: Status, seconds: float) -> None:
+        budget.spend(seconds)
+        report(unit, status, seconds)
+
+    loop = _Loop(units, bench, attempts, time_limit, keep_models, spend_and_report, resolve, shadows_per_worker)
     with draining() as state:
         for unit in units:
             state.stop_if_asked()
             if budget.is_used_up:
                 break
-            if lost.intersection(unit.comes_after) or gates.closed_before(unit.id):
-                lost.add(unit.id)
-                continue
-            status: Status = "failed"
-            seconds = own.known.failed.get(unit.id)
-            if seconds is None:
-                own.renew(bench.spoiled)
-                begun, attempt = time.perf_counter(), attempts.get(unit.id, 0) + 1
-                with own.over(unit.id, attempt, time_limit):
-                    status = perform(resolve(unit), bench, attempt, keep_models, _limited(time_limit), show=True)
-                seconds = time.perf_counter() - begun
-            budget.spend(seconds)
-            if status == "failed":
-                lost.add(unit.id)
-            gates.ended(unit.id, done=status != "failed")
-            report(unit, status, seconds)
-            if status == "failed":
-                own.failed(unit.id, seconds)
+            loop.go_on_with(unit)
         state.stop_if_asked()
+
+
+class _Loop:
+    """What has ended of the units so far, and what is lost with those that failed."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        bench: Workbench,
+        attempts: Mapping[str, int],
+        time_limit: float,
+        keep_models: KeepModels,
+        report: Report,
+        resolve: Callable[[Unit], Unit],
+        shadows_per_worker: int,
+    ) -> None:
+        self._bench, self._time_limit, self._keep_models = bench, time_limit, keep_models
+        self._report, self._resolve = report, resolve
+        self._gates, self._own = Gates(units), watch()
+        self._ended: set[str] = set()
+        self._lost: set[str] = set()
+        self._attempts = Counter({**attempts, **_bury(self._own, units, bench)})
+        self._shadows = [unit for unit in units if unit.kind == Kind.SHADOW]
+        self._stacks = Stacks(shadows_per_worker, self._begun)
+
+    def go_on_with(self, unit: Unit) -> None:
+        """Perform a unit, and shadows that go with it; unless it has ended with others, or what it needs is lost."""
+        if unit.id in self._ended:
+            return
+        if self._lost.intersection(unit.comes_after) or self._gates.closed_before(unit.id):
+            self._lost.add(unit.id)
+        elif unit.id in self._own.known.failed:
+            self._end(unit, "failed", self._own.known.failed[unit.id])
+        else:
+            self._own.renew(self._bench.spoiled)
+            together = self._stacks.join(unit, self._shadows)
+            if len(together) == 1 or not self._at_once(together):
+                self._alone(unit)
+
+    def _begun(self, unit: str) -> bool:
+        return unit in self._ended or self._attempts[unit] > 0 or unit in self._own.known.failed
+
+    def _alone(self, unit: Unit) -> None:
+        begun, attempt = time.perf_counter(), self._attempts[unit.id] + 1
+        limit, keep = _limited(self._time_limit), self._keep_models
+        with self._own.over(unit.id, attempt, self._time_limit):
+            status = perform(self._resolve(unit), self._bench, attempt, keep, limit, show=True)
+        self._end(unit, status, time.perf_counter() - begun)
+
+    def _at_once(self, shadows: list[Unit]) -> bool:
+        """Whether shadows could be trained at once; the first answers for them if they end the process."""
+        begun, limit = time.perf_counter(), self._time_limit * len(shadows)
+        with self._own.over(shadows[0].id, 1, limit):
+            statuses = perform_together(
+                shadows, self._bench, [1] * len(shadows), self._keep_models, _limited(limit), show=True
+            )
+        if statuses is None:
+            self._stacks.divide(shadows[0])
+            return False
+        seconds = (time.perf_counter() - begun) / len(shadows)
+        for unit, status in zip(shadows, statuses, strict=True):
+            self._end(unit, status, seconds)
+        return True
+
+    def _end(self, unit: Unit, status: Status, seconds: float) -> None:
+        failed = status == "failed"
+        self._ended.add(unit.id)
+        if failed:
+            self._lost.add(unit.id)
+        self._gates.ended(unit.id, done=not failed)
+        self._report(unit, status, seconds)
+        if failed:
+            self._own.failed(unit.id, seconds)
 
 
 def _bury(own: Watch, units: Sequence[Unit], bench: Workbench) -> dict[str, int]:

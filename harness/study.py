@@ -192,6 +192,9 @@ def _farm(
             told = f"no method {name!r} in the study{did_you_mean(name, names)}"
             raise file.error(("farm", "methods", position), told)
     farm = replace(farm, methods=tuple(names[name] for name in farm.methods))
+    if raw.deterministic and farm.shadows_per_worker > 1:
+        told = "shadows that are trained at once differ in the last bits from those trained alone; leave it out, or"
+        raise file.error(("farm", "shadows_per_worker"), f"{told} deterministic: true")
     mistake = raw.farm.mistake()
     if mistake is not None:
         raise file.error(("farm", mistake[0]), mistake[1])

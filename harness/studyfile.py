@@ -119,6 +119,7 @@ class FarmFile(BaseModel):
     levels: Annotated[list[Level], Field(min_length=1)] = list(LEVELS)
     attacks: list[FurtherAttack] | Literal["all"] = [*ATTACKS]
     methods: Names | Literal["all"] = "all"
+    shadows_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
     seed: Seed = 0
 
     def resolve(self) -> Farm | None:
@@ -137,6 +138,7 @@ class FarmFile(BaseModel):
             self.draws if is_half else 0,
             get_args(FurtherAttack) if self.attacks == "all" else tuple(self.attacks),
             () if self.methods == "all" else tuple(dict.fromkeys(self.methods)),
+            self.shadows_per_worker,
         )
 
     def mistake(self) -> tuple[str, str] | None:

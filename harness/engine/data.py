@@ -103,13 +103,11 @@ class PartSamples:
 
     def batches(self, size: int, *, shuffle: bool = True, augment: bool = False) -> Iterator[Batch]:
         """Yield one pass; the order and the augmentation are drawn on the CPU, once, at its start."""
-        count = len(self)
-        order = torch.randperm(count, generator=self.generator) if shuffle else torch.arange(count)
+        order, changes = self.draw(shuffle=shuffle, augment=augment)
         note = None if self.tally is None else self.tally.of_pass(order)
         order = order.to(self.data.device)
-        changes = self._augmentation(count) if augment else ()
         bounds = batch_bounds if self.even else ragged_bounds
-        for start, stop in bounds(count, size):
+        for start, stop in bounds(len(self), size):
             positions = order[start:stop]
             images = self.data.batch(
                 self.index[positions], *(None if change is None else change[start:stop] for change in changes)
@@ -117,6 +115,15 @@ class PartSamples:
             if note is not None:
                 note(start, stop)
             yield Batch(images, self.labels[positions], positions)
+
+    def draw(self, *, shuffle: bool = True, augment: bool = False) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """Draw one pass: the order [n] of the positions, on the CPU, and the augmentation of each image in that order.
+
+        The augmentation is what `DeviceData.batch` takes, on the device.
+        """
+        count = len(self)
+        order = torch.randperm(count, generator=self.generator) if shuffle else torch.arange(count)
+        return order, self._augmentation(count) if augment else ()
 
     def take(self, index: Tensor) -> Self:
         """Return the samples at the given positions, in that order."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.deaths import MOST_TRIES
 from harness.schedule.backlog import Suggestion
-from harness.unit import Unit
+from harness.stacks import Stacks
+from harness.unit import Kind, Unit
 
 
 class Bundles:
@@ -15,7 +16,7 @@ class Bundles:
 
     A worker takes a bundle whole and goes through it in order. Once every bundle is taken, an idle worker helps with
     the longest whose shadow is trained. A unit whose shadow failed stays here: it is still to be run. `resolve` fills
-    in the hyperparameters that a search has chosen.
+    in the hyperparameters that a search has chosen. A worker trains up to `together` shadows at once.
     """
 
     def __init__(
@@ -23,10 +24,14 @@ class Bundles:
         units: Sequence[Unit],
         attempts: Mapping[str, int],
         resolve: Callable[[Unit], Unit] = lambda unit: unit,
+        together: int = 1,
     ) -> None:
         self._resolve = resolve
         self._units = {unit.id: unit for unit in units}
         self._attempts, self._tries = Counter(attempts), Counter[str]()
+        self._before = {unit for unit, number in attempts.items() if number}
+        self._together, self._shadows = together, sum(unit.kind == Kind.SHADOW for unit in units)
+        self._stacks = Stacks(together, self._before.__contains__)
         self._bundles: dict[str, deque[str]] = {}
         for unit in units:
             self._bundles.setdefault(self._bundle_of(unit.id), deque()).append(unit.id)
@@ -38,10 +43,34 @@ class Bundles:
         bundle = own if own is not None and self._can_go_on(own) else self._another()
         if bundle is None:
             return None
-        unit = self._bundles[bundle].popleft()
-        self._attempts[unit] += 1
-        self._tries[unit] += 1
-        return bundle, Suggestion(self._resolve(self._units[unit]), self._attempts[unit], self._tries[unit])
+        return bundle, self._begin(bundle)
+
+    def join(self, first: Suggestion, places: int) -> list[Suggestion]:
+        """Return what was taken, and other shadows that its worker trains at the same time.
+
+        Where the cluster has so many places, that is no more than its share of all shadows. The worker goes on with
+        the first of them; whoever is idle takes the others up.
+        """
+        if self._together == 1 or first.unit.kind != Kind.SHADOW:
+            return [first]
+        heads = [self._bundles[bundle][0] for bundle in self._waiting if self._bundles[bundle]]
+        waiting = [unit for unit in map(self._units.__getitem__, heads) if unit.kind == Kind.SHADOW]
+        joined = self._stacks.join(first.unit, waiting, -(-self._shadows // places))[1:]
+        for unit in joined:
+            self._waiting.remove(unit.id)
+        return [first, *(self._begin(unit.id) for unit in joined)]
+
+    def divide(self, suggestions: Sequence[Suggestion], *, for_good: bool) -> None:
+        """Put back shadows that were not trained at once: each goes by itself now, `for_good` all others like them."""
+        for one in suggestions:
+            unit = one.unit.id
+            self._attempts[unit] -= 1
+            self._tries[unit] -= 1
+            self._before.add(unit)
+            self._bundles[unit].appendleft(unit)
+            self._waiting.append(unit)
+            if for_good:
+                self._stacks.divide(one.unit)
 
     def finished(self, unit: str) -> None:
         """Note that a unit has its result: after a shadow, all that is done to it can begin."""
@@ -55,9 +84,16 @@ class Bundles:
         if self._tries[unit] >= MOST_TRIES:
             return False
         bundle = self._bundle_of(unit)
+        self._before.add(unit)
         self._bundles[bundle].appendleft(unit)
         self._waiting.append(bundle)
         return True
+
+    def _begin(self, bundle: str) -> Suggestion:
+        unit = self._bundles[bundle].popleft()
+        self._attempts[unit] += 1
+        self._tries[unit] += 1
+        return Suggestion(self._resolve(self._units[unit]), self._attempts[unit], self._tries[unit])
 
     def _bundle_of(self, unit: str) -> str:
         return next(iter(self._units[unit].needs), unit)

@@ -32,10 +32,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class Busy:
-    """A unit that runs: its worker, its key in `live`, and since when."""
+    """A unit that runs, or shadows that are trained at once: their worker, their keys in `live`, and since when."""
 
     worker: Worker
-    key: str
+    keys: tuple[str, ...]
     begun: datetime
 
 
@@ -67,7 +67,8 @@ class FarmLoop:
             while self._begin() or self._busy:
                 ended, _ = ray.wait(list(self._busy), num_returns=1, timeout=WAIT_SECONDS)
                 for reference in ended:
-                    settle(self._end(reference))
+                    for end in self._end(reference):
+                        settle(end)
                 self._end_late_ones()
                 self.heartbeat()
         finally:
@@ -88,11 +89,15 @@ class FarmLoop:
         demand = self.demand(suggestion)
         worker = self._worker(demand)
         worker.bundle = bundle
-        self._begun += 1
-        key = f"farm-{self._begun}"
-        self.live[key] = suggestion
-        reference = worker.actor.perform.remote(configuration(suggestion.unit, suggestion.attempt, demand))
-        self._busy[reference] = Busy(worker, key, datetime.now(UTC))
+        together = {}
+        for one in self.bundles.join(suggestion, max(1, self.most())):
+            self._begun += 1
+            together[f"farm-{self._begun}"] = one
+        self.live |= together
+        tasks = [configuration(one.unit, one.attempt, demand) for one in together.values()]
+        actor = worker.actor
+        reference = actor.perform.remote(*tasks) if len(tasks) == 1 else actor.perform_together.remote(tasks)
+        self._busy[reference] = Busy(worker, tuple(together), datetime.now(UTC))
 
     def _worker(self, demand: Demand) -> Worker:
         """Return an idle worker, or a new one; one whose share is too small for this try makes room for it."""
@@ -110,14 +115,19 @@ class FarmLoop:
         """Kill the workers that have not ended units that took too long: they are stopped, or no signal ends them."""
         now = datetime.now(UTC)
         for busy in self._busy.values():
-            if now - busy.begun > self.job.late:
+            if now - busy.begun > self.job.late * len(busy.keys):
                 ray.kill(busy.worker.actor)
 
-    def _end(self, reference: Any) -> End:
+    def _end(self, reference: Any) -> list[End]:
         count, busy = len(self._busy), self._busy.pop(reference)
         try:
             result, error = ray.get(reference), ""
             self._idle.append(busy.worker)
         except RayError as lost:  # the actor is gone, and the next unit gets a new one
             result, error = None, str(lost)
-        return End(busy.key, result, error, busy.begun, count)
+        if len(busy.keys) == 1:
+            return [End(*busy.keys, result, error, busy.begun, count)]
+        if not result:  # none was trained, or nobody knows which
+            self.bundles.divide([self.live.pop(key) for key in busy.keys], for_good=result is not None)
+            return []
+        return [End(key, own, "", busy.begun, count) for key, own in zip(busy.keys, result, strict=True)]

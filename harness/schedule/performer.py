@@ -10,7 +10,7 @@ import socket
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -31,7 +31,7 @@ from harness.schedule.shared import unpacked
 from harness.schedule.shelter import endure
 from harness.store import Store
 from harness.unit import KeepModels, Unit
-from harness.work import Workbench, perform
+from harness.work import Workbench, perform, perform_together
 from harness.work.unit import ROOT_FAILED
 
 LATE_SECONDS = 30.0
@@ -96,6 +96,29 @@ class Performer:
         ending = {"unfit": self._unfit} if self._unfit else self._perform(config)
         place = {"host": socket.gethostname(), "pid": os.getpid()}
         return ending | place | {"seconds": time.perf_counter() - begun}
+
+    def perform_together(self, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Train the shadows of some configurations at once; say of each what `perform` says, or nothing at all where
+        that did not work."""
+        begun = time.perf_counter()
+        endings = [{"unfit": self._unfit}] * len(configs) if self._unfit else self._perform_together(configs)
+        place = {"host": socket.gethostname(), "pid": os.getpid()}
+        seconds = (time.perf_counter() - begun) / len(configs)
+        return [ending | place | {"seconds": seconds} for ending in endings]
+
+    def _perform_together(self, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        units = [Unit.from_json(json.loads(config["unit"])) for config in configs]
+        attempts, job = [config["attempt"] for config in configs], self._job
+        self._bench.store = NotedStore(self._store, share=configs[0]["gpu"] or 1.0)
+        trace = trace_path(job.token, units[0].id, attempts[0])
+        try:
+            with _watched(trace, job.time_limit * len(units)):
+                statuses = perform_together(units, self._bench, attempts, job.keep_models)
+        except ROOT_FAILED as error:
+            return [{"root": str(error)}] * len(units)
+        if self._bench.spoiled:
+            os._exit(0)  # each is done again by itself, in a fresh process
+        return [{"status": status} for status in statuses or ()]
 
     def _perform(self, config: Mapping[str, Any]) -> dict[str, Any]:
         unit, attempt = Unit.from_json(json.loads(config["unit"])), config["attempt"]

@@ -44,6 +44,7 @@ def run_units(
     heartbeat: Callable[[], None] = lambda: None,
     resolve: Callable[[Unit], Unit] = lambda unit: unit,
     budget: Budget | None = None,
+    shadows_per_worker: int = 1,
 ) -> None:
     """Perform units on the workers of a Ray session; those that are timed come last, each alone.
 
@@ -68,6 +69,7 @@ def run_units(
         resolve: fills in the hyperparameters of a unit that a search determines, once its trials have ended.
         budget: what every try counts against, from its start to its end. Once it is used up no unit is suggested; those
             that were are finished, up to twice as many as run at once.
+        shadows_per_worker: how many shadows a worker of the farm trains at once.
 
     Raises:
         KeyboardInterrupt: after a Ctrl-C or another signal to end, once what ends within five seconds is committed.
@@ -93,7 +95,8 @@ def run_units(
         try:
             run.fit(Stage.TOGETHER)
             chosen = (unit for unit in units if not gates.closed_before(unit.id))
-            run.farm(Bundles([unit for unit in chosen if unit.kind.of_farm], attempts, resolve))
+            of_farm = [unit for unit in chosen if unit.kind.of_farm]
+            run.farm(Bundles(of_farm, attempts, resolve, shadows_per_worker))
             run.fit(Stage.ALONE)
         finally:
             drop_traces(job.token)

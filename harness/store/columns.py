@@ -82,6 +82,12 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             Column("versions", _text, "of the harness, its commit and the packages that numbers depend on, as JSON"),
             Column("model", _text, "sha256 of the weights that are kept in models/, or null"),
             Column("epochs", _float, "asked for by its recipe or its hyperparameters; null where by neither", "epochs"),
+            Column(
+                "together",
+                _small,
+                "shadows trained at once: seconds are those of all, divided by it; peak memory is that of all",
+                "units",
+            ),
         ),
         "hyperparameters": _of_units(
             "one hyperparameter of one unit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,12 @@ from torch import nn
 
 from harness.contracts.parts import FORGET, RETAIN, VAL
 from harness.engine.data import PartSamples
+from harness.engine.device import Stopwatch
 from harness.engine.evaluate import Evaluation, evaluate
+from harness.engine.run import TrainingRun
+from harness.engine.stacked import Member, obstacle, train_together
 from harness.engine.train import train
+from harness.errors import HarnessError
 from harness.farm import POPULATION, POPULATION_SIZE, Query, membership
 from harness.farm_deep_unlearn import draw_number, half_split
 from harness.unit import Kind, Unit
@@ -22,9 +26,13 @@ from harness.work.bench import Audited, Workbench
 from harness.work.kinds import Outcome
 from harness.work.measured import Phase
 from harness.work.returned import of_its_method
-from harness.work.setting import lender, new_run, on_the_clock, spec_of, starting_model, view_of
+from harness.work.setting import at_work, lender, new_run, on_the_clock, spec_of, starting_model, view_of
 
 Mask = NDArray[np.bool_]
+
+
+class NotStackable(HarnessError):
+    """Networks that cannot be trained at once."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +47,46 @@ class _Shadow:
 def train_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:
     """Train a shadow on its share of the images, as an original is trained; its phi on every pool."""
     phase("load")
+    run, samples, shadow = _to_train(unit, bench)
+    phase("train")
+    model = on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
+    phase("evaluate")
+    evaluations, signals = _audit(model, bench, unit, shadow, shadow.audited.pools)
+    return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)
+
+
+def train_shadows(units: Sequence[Unit], bench: Workbench, phase: Phase) -> list[Outcome]:
+    """Train shadows at once, each as `train_shadow` would but for rounding; to each its share of the seconds.
+
+    They are of one data set, architecture, recipe and farm. Raises `NotStackable` where these networks cannot.
+    """
+    phase("load")
+    begun = [_to_train(unit, bench) for unit in units]
+    clock = Stopwatch(bench.device)
+    phase("train")
+    with at_work(units[0], bench.device):  # no draw in there depends on the unit
+        clock.start()
+        members = [Member(run.initial_model(), samples, run) for run, samples, _ in begun]
+        if reason := obstacle(members):
+            raise NotStackable(reason)
+        train_together(members, units[0].recipe)
+    seconds = clock.stop() / len(units)
+    phase("evaluate")
+    outcomes = []
+    for unit, member, (run, _, shadow) in zip(units, members, begun, strict=True):
+        evaluations, signals = _audit(member.model, bench, unit, shadow, shadow.audited.pools)
+        outcomes.append(Outcome(member.model, seconds, run.steps, evaluations, signals=signals))
+    return outcomes
+
+
+def _to_train(unit: Unit, bench: Workbench) -> tuple[TrainingRun, PartSamples, _Shadow]:
+    """Return the run of a shadow and the samples that it is trained on."""
     audited = bench.audited(unit)
     inside = _inside(unit, bench, audited)
     run = new_run(unit, bench, None)
     samples = PartSamples(audited.data, _index(audited.train[inside], bench), run.generator)
-    phase("train")
-    model = on_the_clock(unit, run, lambda: train(run.initial_model(), samples, unit.recipe, run))
-    phase("evaluate")
     # Nothing is retained: an image of a pool was trained on, or was not.
-    evaluations, signals = _audit(model, bench, unit, _Shadow(audited, inside, inside), audited.pools)
-    return Outcome(model, run.clock.stop(), run.steps, evaluations, signals=signals)
+    return run, samples, _Shadow(audited, inside, inside)
 
 
 def run_on_shadow(unit: Unit, bench: Workbench, phase: Phase) -> Outcome:

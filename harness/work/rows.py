@@ -46,6 +46,8 @@ class Attempt:
     phase: str = "start"
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     since: float = field(default_factory=time.perf_counter)
+    together: int = 1
+    """How many units the worker does at once: each takes its share of the seconds."""
     output: Output | None = None
     """What its code printed, for the row of a failure."""
 
@@ -59,8 +61,8 @@ class Attempt:
         return self.unit.columns() | {"attempt": self.number}
 
     def elapsed(self) -> float:
-        """Seconds of wall time since the attempt began."""
-        return time.perf_counter() - self.since
+        """Seconds of wall time since the attempt began, or the unit's share of them."""
+        return (time.perf_counter() - self.since) / self.together
 
 
 def result_rows(attempt: Attempt, outcome: Outcome, digest: str | None) -> Rows:
@@ -146,6 +148,7 @@ def _unit_row(attempt: Attempt, status: str) -> Row:
         "host": socket.gethostname(),
         "started": attempt.started,
         "versions": _versions(attempt.bench.deterministic),
+        "together": attempt.together,
     }
 
 

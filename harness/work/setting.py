@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -95,18 +95,25 @@ def new_run(
     )
 
 
+@contextmanager
+def at_work(unit: Unit, device: torch.device) -> Iterator[None]:
+    """Seed the work inside, and do it in the recipe's precision."""
+    is_low = unit.recipe.precision == "bf16"
+    # Without the cache: it keeps the bf16 weights of the first step until the block ends, many steps later.
+    low = torch.autocast(device.type, torch.bfloat16, enabled=is_low, cache_enabled=False)
+    # What the work changes in its process would be felt by whoever measures its model; two would measure it.
+    with kept(), no_copies(), seeded("work", unit.stream, unit.method.name, unit.seed), low:
+        yield
+
+
 def on_the_clock(
     unit: Unit, run: TrainingRun, work: Callable[[], nn.Module], blank: Callable[[], nn.Module] | None = None
 ) -> nn.Module:
-    """Do the work seeded, in the recipe's precision, between two synchronisations of the device.
+    """Do the work `at_work`, between two synchronisations of the device.
 
     Work that saw itself diverge leaves a model without a finite weight: a `blank` one, where that is not the run's.
     """
-    is_low = unit.recipe.precision == "bf16"
-    # Without the cache: it keeps the bf16 weights of the first step until the block ends, many steps later.
-    low = torch.autocast(run.device.type, torch.bfloat16, enabled=is_low, cache_enabled=False)
-    # What the work changes in its process would be felt by whoever measures its model; two would measure it.
-    with kept(), no_copies(), seeded("work", unit.stream, unit.method.name, unit.seed), low:
+    with at_work(unit, run.device):
         run.clock.start()
         try:
             model = work()

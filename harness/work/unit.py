@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from harness.engine.device import prepare
 from harness.errors import HarnessError
@@ -16,7 +19,7 @@ from harness.work.attack import attack_trial
 from harness.work.bench import Workbench
 from harness.work.compare import compare_trial
 from harness.work.contained import contained
-from harness.work.farm import run_on_shadow, train_shadow
+from harness.work.farm import run_on_shadow, train_shadow, train_shadows
 from harness.work.kinds import Outcome, make_artifact, run_method, train_original
 from harness.work.output import captured
 from harness.work.probe import probe_trial
@@ -24,7 +27,9 @@ from harness.work.relearn import relearn_trial
 from harness.work.rows import Attempt, failure_rows, result_rows
 from harness.work.warm import warm_up
 
+T = TypeVar("T")
 Status = Literal["done", "diverged", "failed"]
+MESSAGE_CHARACTERS = 300
 
 ROOT_FAILED = (RootInvalid, RootNotWritable, LeaseLost)
 """What is raised where the root cannot be read or written, or is no longer this driver's."""
@@ -55,26 +60,59 @@ def perform(
     tried = Attempt(unit, bench, attempt)
     prepare(bench.device, bench.deterministic)
     try:
-        outcome = _alone(tried, limit or nullcontext(), show)
-        tried.enter("commit")
-        rows = result_rows(tried, outcome, _keep(tried, outcome, keep_models))
-        bench.store.commit(unit.id, rows)
+        outcome = _alone(tried, lambda: _outcome(tried), limit or nullcontext(), show)
+        return _commit(tried, outcome, keep_models)
     except BaseException as error:
-        if _is_ctrl_c(error) or isinstance(error, ROOT_FAILED):
+        if _passes(error):
             raise
         bench.store.commit_failure(unit.id, attempt, failure_rows(tried, error))
         return "failed"
+
+
+def perform_together(
+    units: Sequence[Unit],
+    bench: Workbench,
+    attempts: Sequence[int],
+    keep_models: KeepModels = "original",
+    limit: AbstractContextManager[None] | None = None,
+    show: bool = False,
+) -> list[Status] | None:
+    """Train shadows at once and commit each; return their statuses. They are as `train_shadows` takes them.
+
+    None, and one line of warning, where that did not work: each is then to be performed by itself, which tells why if
+    the fault is its own. What passes is what passes from `perform`.
+    """
+    tried = [Attempt(unit, bench, number, together=len(units)) for unit, number in zip(units, attempts, strict=True)]
+    prepare(bench.device, bench.deterministic)
+    first = tried[0]
+    try:
+        work = partial(train_shadows, units, bench, first.enter)
+        outcomes = _alone(first, work, limit or nullcontext(), show)
+        return [_commit(one, outcome, keep_models) for one, outcome in zip(tried, outcomes, strict=True)]
+    except BaseException as error:
+        if _passes(error):
+            raise
+        about = f"{units[0].architecture.name} on {units[0].dataset.label}"
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:MESSAGE_CHARACTERS]
+        warnings.warn(f"shadows of {about} are trained one after the other, not at once: {why}", stacklevel=2)
+        return None
+
+
+def _commit(attempt: Attempt, outcome: Outcome, keep_models: KeepModels) -> Status:
+    attempt.enter("commit")
+    rows = result_rows(attempt, outcome, _keep(attempt, outcome, keep_models))
+    attempt.bench.store.commit(attempt.unit.id, rows)
     status: Status = rows["units"][0]["status"]
     return status
 
 
-def _alone(attempt: Attempt, limit: AbstractContextManager[None], show: bool) -> Outcome:
+def _alone(attempt: Attempt, work: Callable[[], T], limit: AbstractContextManager[None], show: bool) -> T:
     """Do the work of a unit so that no other unit feels it."""
     bench, changed = attempt.bench, list[str]()
     with captured(show) as attempt.output:
         try:
             with contained() as left, limit:
-                outcome = _outcome(attempt)
+                outcome = work()
         finally:
             changed = bench.changed()
             bench.spoiled += left
@@ -85,6 +123,11 @@ def _alone(attempt: Attempt, limit: AbstractContextManager[None], show: bool) ->
         name, what = attempt.unit.method.name, " and ".join(changed)
         raise SharedChanged(f"method {name!r} changed in place what other units share: {what}; it may change a copy")
     return outcome
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether what was raised says nothing about the unit."""
+    return _is_ctrl_c(error) or isinstance(error, ROOT_FAILED)
 
 
 def _is_ctrl_c(error: BaseException) -> bool:

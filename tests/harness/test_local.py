@@ -169,3 +169,62 @@ def test_outside_the_main_thread_units_run_without_limit_and_handlers(
     thread.start()
     thread.join()
     assert len(stage.ended) == len(plan.units)
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Four shadows, and what is done to them."""
+    study = {**tiny_study.TINY, "seeds": 1, "measures": ["accuracy", "ulira"]}
+    return tiny_study.plan_of(tmp_path_factory.mktemp("local"), study)
+
+
+class Pairs(Stage):
+    """Plays `harness.work.perform_together`, too; `works` says whether shadows can be trained at once."""
+
+    def __init__(self, plan: Plan, monkeypatch: pytest.MonkeyPatch, *, works: bool) -> None:
+        super().__init__(plan, lambda unit: "done", monkeypatch)
+        self.together: list[list[str]] = []
+
+        def perform_together(units: list[Unit], bench: Any, attempts: list[int], *more: Any, show: bool) -> Any:
+            self.together.append([unit.id for unit in units])
+            assert attempts == [1] * len(units)
+            return ["done"] * len(units) if works else None
+
+        monkeypatch.setattr(local, "perform_together", perform_together)
+
+    def run(self, attempts: dict[str, int] | None = None) -> None:
+        run_units(
+            list(self.plan.units.values()),
+            BENCH,
+            attempts or {},
+            time_limit=self.time_limit,
+            keep_models="original",
+            report=lambda unit, status, seconds: self.ended.append((unit, status)),
+            shadows_per_worker=2,
+        )
+
+
+def test_shadows_go_together_and_everything_ends_once(farm: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadows = [unit.id for unit in farm.units.values() if unit.kind == "shadow"]
+    pairs = Pairs(farm, monkeypatch, works=True)
+    pairs.run()
+    assert pairs.together == [shadows[:2], shadows[2:]]
+    assert sorted(unit.id for unit, _ in pairs.ended) == sorted(farm.units)
+    assert not set(shadows).intersection(pairs.attempts), "none is trained again"
+
+
+def test_a_shadow_that_has_failed_before_goes_by_itself(farm: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadows = [unit.id for unit in farm.units.values() if unit.kind == "shadow"]
+    pairs = Pairs(farm, monkeypatch, works=True)
+    pairs.run({shadows[1]: 1})
+    assert pairs.together == [[shadows[0], shadows[2]]]
+    assert pairs.attempts[shadows[1]] == 2
+    assert sorted(unit.id for unit, _ in pairs.ended) == sorted(farm.units)
+
+
+def test_shadows_that_cannot_be_trained_at_once_are_tried_so_once(farm: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = Pairs(farm, monkeypatch, works=False)
+    pairs.run()
+    assert len(pairs.together) == 1
+    assert pairs.attempts == dict.fromkeys(farm.units, 1)
+    assert [unit.id for unit, _ in pairs.ended] == list(farm.units)

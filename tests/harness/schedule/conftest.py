@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness import registry
-from harness.contracts import DATASETS, METHODS
+from harness.contracts import ARCHITECTURES, DATASETS, METHODS
 from harness.planner import make_plan
 from harness.schedule import Cluster, Session, WorkerInfo, connect, run_units
 from harness.schedule.patience import patient_start
@@ -37,7 +37,7 @@ def unruly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.syspath_prepend(str(PLUGIN_FOLDER))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGIN_FOLDER), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("UNRULY_FOLDER", str(notes))
-        for catalog in (METHODS, DATASETS):
+        for catalog in (METHODS, DATASETS, ARCHITECTURES):
             patch.setattr(catalog, "_specs", dict(catalog._specs))
         registry.load((PLUGIN,))
         yield notes

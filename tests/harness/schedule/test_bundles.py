@@ -108,3 +108,61 @@ def test_attempts_go_on_from_the_store(farm: list[Unit]) -> None:
     found = Bundles(farm, {farm[0].id: 4}).take(None)
     assert found is not None
     assert (found[1].attempt, found[1].number) == (5, 1)
+
+
+def test_a_worker_takes_its_share_of_the_shadows_that_wait(farm: list[Unit]) -> None:
+    def taken(together: int, places: int) -> int:
+        bundles = Bundles(farm, {}, together=together)
+        found = bundles.take(None)
+        assert found is not None
+        joined = bundles.join(found[1], places)
+        assert all(one.unit.kind == Kind.SHADOW and (one.attempt, one.number) == (1, 1) for one in joined)
+        return len({one.unit.id for one in joined})
+
+    assert [taken(together, places) for together, places in ((1, 1), (4, 1), (9, 1), (9, 2), (9, 4), (4, 6))] == [
+        1,
+        4,
+        6,
+        3,
+        2,
+        1,
+    ]
+
+
+def test_what_was_trained_at_once_is_left_to_whoever_is_idle(farm: list[Unit]) -> None:
+    bundles = Bundles(farm, {}, together=6)
+    own, first = bundles.take(None) or pytest.fail("nothing to take")
+    shadows = [one.unit.id for one in bundles.join(first, 1)]
+    others, _ = bundles.take(None) or pytest.fail("nothing to take")
+    assert others not in shadows, "retrains wait for nothing"
+    for shadow in shadows:
+        bundles.finished(shadow)
+    mine, theirs = bundles.take(own), bundles.take(None)
+    assert mine is not None
+    assert theirs is not None
+    assert mine[0] == own == shadows[0]
+    assert theirs[0] != own
+    assert sorted([mine[1].unit.id, theirs[1].unit.id, *(unit.id for _, unit in alone(bundles))]) == sorted(
+        unit.id for unit in farm if unit.id not in {*shadows, others}
+    )
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+def test_shadows_that_were_not_trained_at_once_go_one_by_one(farm: list[Unit], for_good: bool) -> None:
+    bundles = Bundles(farm, {}, together=3)
+    _, first = bundles.take(None) or pytest.fail("nothing to take")
+    joined = bundles.join(first, 1)
+    assert len(joined) == 3
+    bundles.divide(joined, for_good=for_good)
+    sizes: dict[str, int] = {}
+    while (found := bundles.take(None)) is not None:
+        together = bundles.join(found[1], 1)
+        for one in together:
+            assert (one.attempt, one.number) == (1, 1), "it had no attempt of its own"
+            assert one.unit.id not in sizes, "nothing runs twice"
+            sizes[one.unit.id] = len(together)
+            bundles.finished(one.unit.id)
+    assert sizes.keys() == {unit.id for unit in farm}
+    assert all(sizes[one.unit.id] == 1 for one in joined)
+    others = [unit.id for unit in farm if unit.kind == Kind.SHADOW and unit.id not in {one.unit.id for one in joined}]
+    assert [sizes[unit] for unit in others] == ([1] * 3 if for_good else [3] * 3)

@@ -20,8 +20,8 @@ MakeUnits = Callable[..., list[Unit]]
 FARM = {"shadows": 4, "retrains": 2, "pools": {"clean": {"size": 12}}}
 
 
-def farm_of(make_units: MakeUnits, *methods: str) -> list[Unit]:
-    units = make_units(methods, farm=FARM, measures=["accuracy", "ulira"])
+def farm_of(make_units: MakeUnits, *methods: str, **keys: Any) -> list[Unit]:
+    units = make_units(methods, farm=FARM, measures=["accuracy", "ulira"], **keys)
     return [unit for unit in units if unit.kind.of_farm]
 
 
@@ -63,3 +63,22 @@ def test_what_dies_three_times_is_a_failure_and_the_farm_goes_on(run: Run, make_
     assert failed == {unit for unit, status in told.status.items() if status == "failed"}
     assert len(told.status) == len(units)
     assert store.attempts() == dict.fromkeys(failed, 3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "together"),
+    [("cnn_small", [2, 2, 2, 2]), ("forgetful", [1] * 4), ("unsociable", [1] * 4)],
+    ids=["at once", "networks that cannot be", "networks that die of it"],
+)
+@pytest.mark.usefixtures("notes")
+def test_shadows_that_a_worker_trains_at_once_are_units_of_their_own(
+    run: Run, make_units: MakeUnits, store: Store, architecture: str, together: list[int]
+) -> None:
+    units = farm_of(make_units, "obedient", architectures=[architecture])
+    told = run(store, units, shadows_per_worker=3)
+    assert told.status == {unit.id: "done" for unit in units}
+    rows = store.scan("units").collect()
+    assert sorted(rows["unit"]) == sorted(unit.id for unit in units)
+    assert set(rows["attempt"]) == {1}
+    assert rows.filter(pl.col("kind") == "shadow")["together"].to_list() == together
+    assert store.scan("failures").collect().is_empty()

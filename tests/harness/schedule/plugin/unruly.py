@@ -1,4 +1,4 @@
-"""Methods that misbehave, and a data set on which every other method takes milliseconds.
+"""Methods and networks that misbehave, and a data set on which every other method takes milliseconds.
 
 What a method does the first time only, it knows from files in $UNRULY_FOLDER: its process does not survive.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.contracts import Images, Recipe, Run, View, dataset, integer, method
+from harness.contracts import Images, Recipe, Run, View, architecture, dataset, integer, method
 
 CLASSES, IMAGES, DEVELOPMENT = 4, 120, 90
 
@@ -40,6 +40,34 @@ def bands(files: Mapping[str, bytes]) -> Images:
     for label in range(CLASSES):
         pixels[labels == label, :, 2 * label : 2 * label + 2] += 80
     return Images(pixels.astype(np.uint8), labels.astype(np.int64))
+
+
+class _Unsociable(nn.Flatten):
+    """Ends its process where several networks are trained at once."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            os._exit(1)
+        return super().forward(images)
+
+
+class _Forgetful(nn.Flatten):
+    """Draws random numbers, by which networks cannot be trained at once."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(super().forward(images), 0.1, self.training)
+
+
+@architecture(stem=("1",), blocks=("1",), head="1", source="tests")
+def unsociable(channels: int, size: int, classes: int) -> nn.Module:
+    """A linear layer that does not survive company."""
+    return nn.Sequential(_Unsociable(), nn.Linear(channels * size * size, classes))
+
+
+@architecture(stem=("1",), blocks=("1",), head="1", source="tests")
+def forgetful(channels: int, size: int, classes: int) -> nn.Module:
+    """A linear layer behind dropout."""
+    return nn.Sequential(_Forgetful(), nn.Linear(channels * size * size, classes))
 
 
 def folder() -> Path:
