@@ -79,12 +79,13 @@ def draining(enough: Callable[[], bool] = lambda: False) -> Iterator[Draining]:
     # To that thread: it may be waiting for something, and no other would wake it.
     timer = threading.Timer(DRAIN_SECONDS, signal.pthread_kill, [main, TIME_IS_OVER])
     timer.name, timer.daemon = DRAIN, True
+    screen = _screen()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if state.asked is None:
             state.asked = signal.Signals(number)
             timer.start()
-            _acknowledge()
+            _acknowledge(screen)
         elif number == signal.SIGINT:
             state.stop_if_asked()
 
@@ -100,14 +101,25 @@ def draining(enough: Callable[[], bool] = lambda: False) -> Iterator[Draining]:
             yield state
         finally:
             timer.cancel()
+            if screen is not None:
+                os.close(screen)
+                screen = None
 
 
-def _acknowledge() -> None:
+def _screen() -> int | None:
+    """Return where standard error leads now, if to a terminal: what a unit prints goes elsewhere while it runs."""
+    try:
+        return os.dup(2) if os.isatty(2) else None
+    except OSError:
+        return None
+
+
+def _acknowledge(screen: int | None) -> None:
     """Tell whoever looks on that a signal was heard; a file shows in its last line how everything ended."""
     with suppress(OSError):  # of a terminal that was closed
-        if os.isatty(2):
+        if screen is not None:
             line = f"stopping: what runs has {DRAIN_SECONDS:g} s to end; Ctrl-C stops it now"
-            os.write(2, f"\r\x1b[K{line}\r\n".encode())
+            os.write(screen, f"\r\x1b[K{line}\r\n".encode())
 
 
 @contextmanager

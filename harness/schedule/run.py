@@ -147,7 +147,8 @@ class _Run:
 
         def settle(end: End) -> None:
             share = endings.feed.demand(endings.feed.live[end.trial]).gpu or 1.0
-            self.budget.spend((datetime.now(UTC) - end.begun).total_seconds(), share)
+            took = (datetime.now(UTC) - end.begun).total_seconds()
+            self.budget.spend((end.result or {}).get("seconds", took), share)  # of several at once, its part
             endings.settle(end)
 
         return settle
