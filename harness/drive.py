@@ -13,14 +13,15 @@ from pathlib import Path
 import polars as pl
 
 from harness import local
-from harness.budget import HOUR, Budget
 from harness.contracts.dataset import DATASETS, DatasetSpec
 from harness.engine.device import pick_device
 from harness.errors import first_of
-from harness.interrupt import terminations_stop
-from harness.last_resort import last_duty
 from harness.ledger import Ledger, Progress, Silent, Summary
 from harness.planner import Plan, make_plan
+from harness.pricing.budget import HOUR, Budget
+from harness.process.interrupt import terminations_stop
+from harness.process.last_resort import last_duty
+from harness.process.watch import watch
 from harness.schedule import Cluster, Session, WorkerInfo, connect, probe_root, run_units
 from harness.search.searches import Searches
 from harness.selection import Selection
@@ -28,7 +29,6 @@ from harness.store import Store
 from harness.study import Study, load_study
 from harness.unit import Unit
 from harness.views import Written, has_pools, keep_pools, rebuild
-from harness.watch import watch
 from harness.work import Workbench, official
 from harness.work.unit import Status
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from harness.budget import Budget
 from harness.planner import Plan
+from harness.pricing.budget import Budget
 from harness.store import Lease, Store, StoreError, UnknownPlan
 from harness.unit import Unit, keeps_model
 from harness.views import Written

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from harness.budget import Budget
-from harness.deaths import commit_death
 from harness.engine.device import describe
-from harness.interrupt import draining
+from harness.pricing.budget import Budget
+from harness.process.interrupt import draining
+from harness.process.watch import Watch, watch
 from harness.search.gates import Gates
 from harness.stacks import Stacks
 from harness.unit import KeepModels, Kind, Unit
-from harness.watch import Watch, watch
 from harness.work import Workbench, perform, perform_together
+from harness.work.died import commit_death
 from harness.work.unit import Status
 
 
@@ -52,9 +52,9 @@ def run_units(
     `budget` is used up. `shadows_per_worker` shadows are trained at once, those that come later with the first. Raises
     KeyboardInterrupt after a Ctrl-C or another signal to end, once everything finished is committed.
 
-    Under a supervisor (`harness.supervisor`) a unit may end this process, and still the next one goes on behind it:
-    the unit is tried again, at most three times in all, unless it took too long. Elsewhere a method that holds Python's
-    lock for ever cannot be ended.
+    Under a supervisor (`harness.process.supervisor`) a unit may end this process, and still the next one goes on behind
+    it: the unit is tried again, at most three times in all, unless it took too long. Elsewhere a method that holds
+    Python's lock for ever cannot be ended.
     """
     budget = budget or Budget()
 

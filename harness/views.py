@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from harness.audit import FarmAudit, attack_rows, audit_farm, challenge_rows
-from harness.costs import measured
 from harness.errors import HarnessError, one_line
 from harness.farm import EVERYTHING
 from harness.frames import of_units, trials
 from harness.metrics import frame as definitions
 from harness.planner import Plan
+from harness.pricing.costs import measured
 from harness.ranking import compare_cells, friedman_study, rank_study, spread_study
 from harness.registry import caution_of, follows, parse_scenario
 from harness.search.table import search_rows

@@ -13,8 +13,8 @@ from typing import NoReturn
 import click
 
 from harness.errors import HarnessError, as_line, cause, one_line
-from harness.interrupt import Stopped
-from harness.last_resort import ends_in_time
+from harness.process.interrupt import Stopped
+from harness.process.last_resort import ends_in_time
 from harness.secrets import has_secrets
 
 COMMANDS = {

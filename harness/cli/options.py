@@ -65,8 +65,8 @@ def placement(command: Callable[..., None]) -> Callable[..., None]:
         plugin: tuple[str, ...],
         **rest: Any,
     ) -> None:
-        from harness.supervisor import supervise
-        from harness.watch import watch
+        from harness.process.supervisor import supervise
+        from harness.process.watch import watch
 
         if local and (address or workers):
             raise click.UsageError("--local is one process without Ray; leave --address and --workers away")

@@ -14,9 +14,9 @@ from harness.cli.farm import farm_lines
 from harness.cli.text import brief, columns, device_hours, duration, plural, say, size
 
 if TYPE_CHECKING:
-    from harness.costs import Costs
     from harness.farm_power import FarmPower
     from harness.planner import Plan
+    from harness.pricing.costs import Costs
     from harness.store import Store
 
 LIMITS = {
@@ -105,7 +105,7 @@ def _refuse_unknown(plan: Plan, cost: Mapping[str, float]) -> None:
 
 
 def _known(plan: Plan, store: Store, cost: Mapping[str, float]) -> Costs:
-    from harness.costs import Costs, measured
+    from harness.pricing.costs import Costs, measured
 
     resources = plan.study.resources
     share = 1.0 if isinstance(resources, str) else resources.get("gpu") or 1.0
@@ -115,8 +115,8 @@ def _known(plan: Plan, store: Store, cost: Mapping[str, float]) -> Costs:
 def _document(
     plan: Plan, powers: Mapping[str, FarmPower], store: Store, workers: list[int], costs: Costs
 ) -> dict[str, Any]:
-    from harness.makespan import Stages
-    from harness.price import price
+    from harness.pricing.makespan import Stages
+    from harness.pricing.price import price
 
     left = plan.remaining(store.committed(), store.models())
     cost = price(left, store, plan.study.keep_models, costs)

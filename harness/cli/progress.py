@@ -10,10 +10,10 @@ from typing import TextIO
 
 from harness.cli.terminal import silence
 from harness.cli.text import duration
-from harness.costs import Costs, epochs_of
 from harness.planner import Plan, stage
+from harness.pricing.costs import Costs, epochs_of
+from harness.process.watch import watch
 from harness.unit import DatasetRef, Kind, Named, Unit
-from harness.watch import watch
 from harness.work.unit import Status
 
 EVERY_SECONDS = 30.0

@@ -13,12 +13,12 @@ from harness.cli.challenge import challenge_lines, stored_scores
 from harness.cli.progress import Live
 from harness.cli.terminal import silence_closed
 from harness.cli.text import columns, device_hours, duration, plural, rank_text, say
-from harness.costs import Costs, measured
 from harness.drive import Where, run
 from harness.labels import labels
 from harness.ledger import Summary
 from harness.metrics import TAMPERED_METRICS, TRIO_ACCURACIES, definition
-from harness.price import price
+from harness.pricing.costs import Costs, measured
+from harness.pricing.price import price
 from harness.ranking import merge_searches
 from harness.selection import Selection
 from harness.store import Store

@@ -11,7 +11,7 @@ Importing it is cheap: Ray, which takes seconds, comes with `connect`.
 
 from __future__ import annotations
 
-from harness.deaths import WorkerDied
+from harness.process.deaths import WorkerDied
 from harness.schedule.cluster import Cluster, Node, NoRay, Session, connect
 from harness.schedule.demand import InvalidResources, NoRoom
 from harness.schedule.endings import Report, WorkerInfo, WorkerUnfit

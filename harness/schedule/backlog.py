@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from harness.deaths import MOST_TRIES
 from harness.planner import begin_order
+from harness.process.deaths import MOST_TRIES
 from harness.search.gates import Gate, Gates
 from harness.unit import Kind, Unit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.deaths import MOST_TRIES
+from harness.process.deaths import MOST_TRIES
 from harness.schedule.backlog import Suggestion
 from harness.stacks import Stacks
 from harness.unit import Kind, Unit

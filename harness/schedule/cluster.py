@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, one_line
-from harness.last_resort import end_if_told, ends_at_once
+from harness.process.last_resort import end_if_told, ends_at_once
 from harness.schedule.environment import environment
 from harness.schedule.exposed import takes_all, warn
 from harness.schedule.patience import patient_start

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.deaths import Death, commit_death
 from harness.errors import HarnessError
+from harness.process.deaths import Death
 
 if TYPE_CHECKING:
     from harness.schedule.backlog import Suggestion
@@ -131,6 +131,8 @@ class Endings:
         self.report(unit, status, WorkerInfo(result["host"], result["pid"], result["seconds"], end.busy))
 
     def _commit(self, suggestion: Suggestion, death: Death, end: End) -> None:
+        from harness.work.died import commit_death
+
         commit_death(
             self.store,
             suggestion.unit,

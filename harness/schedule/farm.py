@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from harness.interrupt import Draining
+from harness.process.interrupt import Draining
 from harness.schedule.backlog import Suggestion
 from harness.schedule.bundles import Bundles
 from harness.schedule.demand import Demand

@@ -21,9 +21,9 @@ import ray
 import torch
 
 from harness import registry
-from harness.children import adopt_orphans
-from harness.deaths import Death
 from harness.errors import HarnessError
+from harness.process.children import adopt_orphans
+from harness.process.deaths import Death
 from harness.schedule.deaths import trace_path
 from harness.schedule.demand import Demand
 from harness.schedule.noted import NotedStore

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from harness.last_resort import end_if_told, end_with
+from harness.process.last_resort import end_if_told, end_with
 
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 SILENT_SHARE = 2 / 3

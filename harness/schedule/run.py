@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness.budget import Budget
-from harness.deaths import Death, death
-from harness.interrupt import Draining, draining
-from harness.last_resort import last_duty
+from harness.pricing.budget import Budget
+from harness.process.deaths import Death, death
+from harness.process.interrupt import Draining, draining
+from harness.process.last_resort import last_duty
 from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.schedule.bundles import Bundles
 from harness.schedule.cluster import Session

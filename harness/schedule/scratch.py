@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from harness.last_resort import last_duty
+from harness.process.last_resort import last_duty
 
 LONGEST = 30
 """Characters of a folder for temporary ones: the names of Ray's sockets add up to 77, and the system allows 107."""

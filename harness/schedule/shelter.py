@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from harness.children import descendants
-from harness.interrupt import TERMINATIONS
+from harness.process.children import descendants
+from harness.process.interrupt import TERMINATIONS
 
 
 @contextmanager

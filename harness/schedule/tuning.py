@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from harness.interrupt import Draining
+from harness.process.interrupt import Draining
 from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.schedule.demand import Demand
 from harness.schedule.endings import End

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from harness.process.watch import driver
 from harness.store import documents
 from harness.store.claim import alone
 from harness.store.errors import REMEDY, LeaseHeld, LeaseLost, StoreCorrupt, StoreError
 from harness.store.files import Files
 from harness.store.processes import exists
-from harness.watch import driver
 
 SUFFIX = ".lease"
 SILENCE = timedelta(seconds=60)  # after which a driver elsewhere is taken for dead

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from harness.children import children, end_children
-from harness.interrupt import DRAIN
+from harness.process.children import children, end_children
+from harness.process.interrupt import DRAIN
 from harness.work.settings import kept
 
 END_SECONDS = 1.0

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.costs import epochs_of
 from harness.engine.device import describe, peak_memory
 from harness.engine.models import count_parameters, finite
 from harness.farm import Query
+from harness.pricing.costs import epochs_of
 from harness.unit import Unit
 from harness.version import __version__, commit
 from harness.work.attacked import Signal

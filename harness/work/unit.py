@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 from harness.engine.device import prepare
 from harness.errors import HarnessError
-from harness.interrupt import Stopped
 from harness.origin import Chosen, NoUsableTrial
+from harness.process.interrupt import Stopped
 from harness.store import LeaseLost, RootInvalid, RootNotWritable
 from harness.unit import KeepModels, Kind, Unit, keeps_model
 from harness.work.attack import attack_trial

@@ -22,8 +22,8 @@ if "--cpu" in sys.argv:
     time.perf_counter = time.process_time  # before anything takes hold of the other
 
 from harness import drive
-from harness.costs import CLASS, Costs, summed
 from harness.planner import make_plan
+from harness.pricing.costs import CLASS, Costs, summed
 from harness.store import Store
 from harness.study import load_study
 from harness.unit import Unit

@@ -232,7 +232,7 @@ def test_a_study_that_ran_without_runs_its_trials_again_to_relearn_them(tmp_path
 
 
 def test_the_price_of_relearning_is_known_once_some_was_done(study: Path, root: Path, tmp_path: Path) -> None:
-    from harness.price import price
+    from harness.pricing.price import price
 
     plan, store = make_plan(load_study(study)), Store.open(str(root))
     found = price(relearning(plan), store, "all")

@@ -15,9 +15,9 @@ import pytest
 import tiny_study
 
 from harness import local
-from harness.budget import Budget
 from harness.local import TimeLimit, run_units
 from harness.planner import Plan
+from harness.pricing.budget import Budget
 from harness.unit import Unit
 from harness.work.unit import Status
 
@@ -130,7 +130,7 @@ def test_the_first_interrupt_finishes_the_unit_at_hand(plan: Plan, monkeypatch: 
 
 @pytest.mark.parametrize("again", [True, False], ids=["asked again", "waited long enough"])
 def test_a_long_unit_is_broken_off(plan: Plan, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.interrupt.DRAIN_SECONDS", 1000.0 if again else 0.05)
+    monkeypatch.setattr("harness.process.interrupt.DRAIN_SECONDS", 1000.0 if again else 0.05)
 
     def play(unit: Unit) -> Status:
         os.kill(os.getpid(), signal.SIGINT)

@@ -11,8 +11,8 @@ import tiny_study
 
 from harness.cli import progress
 from harness.cli.progress import Live
-from harness.costs import Costs
 from harness.planner import Plan, make_plan
+from harness.pricing.costs import Costs
 from harness.study import load_study
 
 

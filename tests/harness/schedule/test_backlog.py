@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts import Recipe
-from harness.deaths import MOST_TRIES
+from harness.process.deaths import MOST_TRIES
 from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.unit import DatasetRef, Kind, Named, Unit
 

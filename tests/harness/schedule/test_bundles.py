@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.deaths import MOST_TRIES
 from harness.planner import make_plan
+from harness.process.deaths import MOST_TRIES
 from harness.schedule.bundles import Bundles
 from harness.study import load_study
 from harness.unit import Kind, Unit

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.interrupt import draining
+from harness.process.interrupt import draining
 from harness.store import Store
 from harness.unit import Kind, Unit
 
@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
 
 
 def test_what_ends_after_five_seconds_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.interrupt.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("harness.process.interrupt.DRAIN_SECONDS", 0.05)
     with draining():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from harness import local
-from harness.budget import Budget
-from harness.deaths import TIME_LIMIT
+from harness.pricing.budget import Budget
+from harness.process.deaths import TIME_LIMIT
 from harness.schedule import NoRoom, WorkerUnfit, tuning
 from harness.search.searches import Searches
 from harness.store import SCHEMAS, Store

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from harness.children import children
+from harness.process.children import children
 from harness.work.contained import contained
 
 
@@ -49,7 +49,7 @@ def test_children_end_with_the_block_and_older_ones_do_not() -> None:
 
 ORPHANED = """
 import subprocess, sys
-from harness.children import adopt_orphans
+from harness.process.children import adopt_orphans
 from harness.work.contained import contained
 adopt_orphans()
 with contained():

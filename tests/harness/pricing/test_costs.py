@@ -15,8 +15,8 @@ import pytest
 import tiny_study
 
 from harness.contracts import METHODS
-from harness.costs import Costs, epochs_of, measured, summed
 from harness.planner import Plan
+from harness.pricing.costs import Costs, epochs_of, measured, summed
 from harness.store import Store
 from harness.store.schemas import polars_schema
 from harness.unit import Kind, Unit

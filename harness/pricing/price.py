@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.contracts.architecture import ARCHITECTURES
 from harness.contracts.dataset import DATASETS
-from harness.costs import Costs, epochs_of, measured
+from harness.pricing.costs import Costs, epochs_of, measured
 from harness.store import Store
 from harness.study import development_images
 from harness.unit import KeepModels, Unit, keeps_model

@@ -13,8 +13,8 @@ import tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.makespan import Stages, Tasks, list_schedule, longest_chain
 from harness.planner import Plan, stage
+from harness.pricing.makespan import Stages, Tasks, list_schedule, longest_chain
 from harness.schedule.backlog import Backlog, Stage
 from harness.unit import Unit
 

@@ -1,6 +1,6 @@
 """What the driver of a study tells the parent that watches over it, and what it knows of the drivers before it.
 
-See `harness.supervisor`. Without such a parent nobody is told anything.
+See `harness.process.supervisor`. Without such a parent nobody is told anything.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from datetime import datetime
 from types import FrameType
 from typing import Any, TypeVar
 
-from harness.deaths import Death
 from harness.errors import HarnessError
-from harness.interrupt import RELAYED, Stopped
+from harness.process.deaths import Death
+from harness.process.interrupt import RELAYED, Stopped
 
 GRACE_SECONDS = 10.0
 """How long a unit may take to hear of its time limit before its process is ended."""

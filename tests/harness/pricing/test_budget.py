@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness import drive
-from harness.budget import Budget
+from harness.pricing.budget import Budget
+from harness.process.watch import Known, Watch
 from harness.store import Store
-from harness.watch import Known, Watch
 
 
 def test_a_share_of_a_device_uses_that_share_of_its_time() -> None:

@@ -21,7 +21,7 @@ TIME_IS_OVER = signal.SIGURG
 """What `draining` sends itself: no Ctrl-C, and nothing to a process that does not wait for it any more."""
 
 RELAYED: dict[signal.Signals, int] = {}
-"""Under which number a signal comes that another process passes on (`harness.supervisor`); elsewhere under its own."""
+"""Under which number a signal comes that another process passes on (`supervisor`); elsewhere under its own."""
 
 Handler = Callable[[int, FrameType | None], None]
 

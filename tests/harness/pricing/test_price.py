@@ -9,7 +9,7 @@ import pytest
 import tiny_study
 
 from harness.planner import make_plan
-from harness.price import ROWS_BYTES, price
+from harness.pricing.price import ROWS_BYTES, price
 from harness.store import Store
 from harness.study import load_study
 from harness.unit import Kind

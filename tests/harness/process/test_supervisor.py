@@ -17,17 +17,17 @@ from typing import Any
 
 import pytest
 
-from harness.supervisor import supervise
-from harness.watch import watch
+from harness.process.supervisor import supervise
+from harness.process.watch import watch
 
 SECONDS = 60.0
 
 SCRIPT = """
 import ctypes, itertools, json, os, signal, subprocess, sys, threading, time
 from pathlib import Path
-from harness import supervisor, watch as watching
-from harness.interrupt import draining
-from harness.deaths import Death
+from harness.process import supervisor, watch as watching
+from harness.process.interrupt import draining
+from harness.process.deaths import Death
 
 supervisor.LOOK_SECONDS, supervisor.EXIT_SECONDS = 0.02, 0.2
 supervisor.GRACE_SECONDS = watching.GRACE_SECONDS = 0.3
@@ -188,7 +188,7 @@ def test_a_signal_reaches_the_driver_once(tmp_path: Path, number: signal.Signals
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 128 + number
-    assert f"harness.interrupt.Stopped: {number.name}" in said
+    assert f"harness.process.interrupt.Stopped: {number.name}" in said
     assert lines(tmp_path, "begun") == ["ends", "sleeps"]
 
 

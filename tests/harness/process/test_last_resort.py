@@ -16,9 +16,9 @@ import pytest
 PROGRAM = """
 import ctypes, os, signal, subprocess, sys, time
 from pathlib import Path
-from harness import last_resort
-from harness.interrupt import terminations_stop
-from harness.last_resort import end_if_told, ends_at_once, ends_in_time, last_duty
+from harness.process import last_resort
+from harness.process.interrupt import terminations_stop
+from harness.process.last_resort import end_if_told, ends_at_once, ends_in_time, last_duty
 
 last_resort.STOP_SECONDS, last_resort.NOW_SECONDS = map(float, sys.argv[2:4])
 last_resort.DUTY_SECONDS = 0.5
@@ -96,7 +96,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
             start_new_session=True,
         )
         started.append(process)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from harness.interrupt import draining, terminations_stop
+from harness.process.interrupt import draining, terminations_stop
 
 
 @pytest.mark.parametrize("block", [terminations_stop, draining])

@@ -24,12 +24,12 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
-from harness.children import adopt_orphans, die_with_parent, end_children
-from harness.deaths import MOST_TRIES, death
 from harness.errors import HarnessError
-from harness.interrupt import TERMINATIONS, Stopped, handled
-from harness.last_resort import LAST_RESORT
-from harness.watch import GRACE_SECONDS, RENEW, Fallen, Known, Watch, become_driver
+from harness.process.children import adopt_orphans, die_with_parent, end_children
+from harness.process.deaths import MOST_TRIES, death
+from harness.process.interrupt import TERMINATIONS, Stopped, handled
+from harness.process.last_resort import LAST_RESORT
+from harness.process.watch import GRACE_SECONDS, RENEW, Fallen, Known, Watch, become_driver
 
 EXIT_SECONDS = 5.0
 """How long a driver may take to end once it has done everything: threads of methods keep it from that."""

@@ -1,8 +1,7 @@
 """Whoever tells a command to stop gets the prompt back in time, whatever the command is in the middle of.
 
-What is finished is committed, so a process may end anywhere. It is asked to, and nearly always does
-(`harness.interrupt`); this is for a call that does not return, for a library that swallows what a signal raises, and
-for one that does not bear it.
+What is finished is committed, so a process may end anywhere. It is asked to, and nearly always does (`interrupt`); this
+is for a call that does not return, for a library that swallows what a signal raises, and for one that does not bear it.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from harness.children import descendants
-from harness.interrupt import TERMINATIONS, handled
+from harness.process.children import descendants
+from harness.process.interrupt import TERMINATIONS, handled
 
 STOP_SECONDS, NOW_SECONDS = 8.5, 1.5
 """From the first signal, and from a Ctrl-C after it, to the end of the process."""

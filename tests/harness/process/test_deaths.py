@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.deaths import TIME_LIMIT, death
+from harness.process.deaths import TIME_LIMIT, death
 
 ERROR = "Failure # 1\nThe actor died unexpectedly before finishing this task.\n"
 
