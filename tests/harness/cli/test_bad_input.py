@@ -203,7 +203,7 @@ def test_a_truncated_idx_file(root: Path, tmp_path: Path) -> None:
         (["--plugin", "../x"], "plugin '../x' cannot be imported: "),
         (["--address", "auto"], "--local is one process without Ray; leave --address and --workers away"),
         (["--workers", "2"], "--local is one process without Ray; leave --address and --workers away"),
-        (["--workers", "0"], "Invalid value for '--workers': 0 is not in the range x>=1."),
+        (["--workers", "0"], "Invalid value for '--workers': '0' must be whole numbers above 0, such as 8,64,512"),
         (["--lokal"], "No such option"),
     ],
 )  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_plugin_that_is_broken(content: str, root: Path, tmp_path: Path, monke
         (["ls"], "Missing argument"),
         (["rnu", "digits"], "no command 'rnu'; did you mean 'run'?"),
         (["--rot"], "No such option"),
-        (["plan", "digits", "--workers", "0"], "Invalid value for '--workers': 0 is not in the range x>=1."),
+        (["plan", "digits", "--workers", "0"], "'--workers': '0' must be whole numbers above 0, such as 8,64,512"),
         (["plan", "digits", "again"], "Got unexpected extra argument (again)"),
         (["status", "digits", "--root", "ROOT"], "no study 'digits' in ROOT"),
         (["show", "abc", "--root", "ROOT"], "no unit in ROOT begin with 'abc'; list them: harness query "),
