@@ -114,13 +114,21 @@ class Lease:
 @contextlib.contextmanager
 def lease(files: Files, plan_id: str) -> Iterator[Lease]:
     """Hold the lease of `plan_id` inside the block; raise `LeaseHeld` if a living driver has it."""
-    held = _acquire(files, plan_id)
+    now = _now()
+    held = Lease(files, plan_id, LeaseInfo(socket.gethostname(), driver(), now, now))
+    mine = True
     try:
+        try:
+            _acquire(files, plan_id, held.info)
+        except StoreError:
+            mine = False
+            raise
         with _beating(held.beat):
             yield held
     finally:
-        with contextlib.suppress(StoreError):  # of a root that fails it is that of a dead driver as soon as this one is
-            held.release()
+        if mine:  # or nearly: a signal may come as soon as it is written
+            with contextlib.suppress(StoreError):  # where a root fails it is a dead driver's as soon as this one is
+                held.release()
 
 
 @contextlib.contextmanager
@@ -169,16 +177,13 @@ def _may_run(files: Files, plan_id: str) -> bool:
         return True  # nobody can tell
 
 
-def _acquire(files: Files, plan_id: str) -> Lease:
+def _acquire(files: Files, plan_id: str, info: LeaseInfo) -> None:
     _wait_while_damaged(files, plan_id)
-    now = _now()
-    info = LeaseInfo(socket.gethostname(), driver(), now, now)
     with files.locked(documents.FOLDER), alone(files, documents.path_of(plan_id, ".claims")):
         found = None if _is_damaged(files, plan_id) else holder(files, plan_id)
         if found is not None:
             raise LeaseHeld(f"plan {plan_id} is being run{_by(found)}; wait for it or stop it{_if_dead(found)}")
         _write(files, plan_id, info)
-    return Lease(files, plan_id, info)
 
 
 def _wait_while_damaged(files: Files, plan_id: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 import tiny_study
-from tiny_chaos import END_SECONDS, Chaos, repeated, start_on_terminal
+from tiny_chaos import END_SECONDS, Chaos, reached, repeated, start_on_terminal
 
 
 def counts(study: Chaos, times: int) -> list[int]:
@@ -33,8 +33,10 @@ def test_the_driver_is_told_to_end(times: int, chaos: Callable[..., Chaos]) -> N
     """SIGTERM of the driver, in one process."""
     study = chaos()
     for count in counts(study, times):
+        begun = reached(study, count)
         process = study.start()
-        seen = study.wait_for(count, process)
+        study.wait_until(begun, process)
+        seen = study.pending()
         process.terminate()
         out, err = process.communicate(timeout=END_SECONDS)
         judge(study, process, seen, 128 + signal.SIGTERM)
@@ -55,8 +57,10 @@ def test_the_driver_and_its_ray_are_told_to_end(times: int, chaos: Callable[...,
     """
     study = chaos(("--workers=2",))
     for turn, count in enumerate(counts(study, times)):
+        begun = reached(study, count)
         process = study.start()
-        seen = study.wait_for(count, process)
+        study.wait_until(begun, process)
+        seen = study.pending()
         if turn % 2:
             os.killpg(process.pid, signal.SIGTERM)
         else:
@@ -75,8 +79,10 @@ def test_the_terminal_is_closed(times: int, chaos: Callable[..., Chaos]) -> None
     """SIGHUP: the terminal of the driver is closed."""
     study = chaos()
     for count in counts(study, times):
+        begun = reached(study, count)
         process, terminal = start_on_terminal(study)
-        seen = study.wait_for(count, process)
+        study.wait_until(begun, process)
+        seen = study.pending()
         with suppress(BlockingIOError):
             os.set_blocking(terminal, False)
             assert b"units to run" in os.read(terminal, 2**16)
