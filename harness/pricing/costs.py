@@ -74,7 +74,7 @@ def measured(store: Store) -> pl.DataFrame:
 
 def summed(units: pl.LazyFrame) -> pl.LazyFrame:
     """Return the rows of `costs` that rows of `units` make, those that failed left out."""
-    done = units.filter(pl.col("status") != "failed")
+    done = units.filter((pl.col("status") != "failed") & pl.col("seconds").is_not_null())
     found = done.group_by(*CLASS, "device").agg(
         units=pl.len().cast(pl.Int64),
         seconds=pl.col("seconds").mean(),

@@ -45,7 +45,7 @@ def test_a_node_is_killed(times: int, chaos: Callable[..., Chaos]) -> None:
     """
     with ExitStack() as stack:
         head = stack.enter_context(head_node(HERE, cpus=1))
-        study = chaos((f"--address={head.gcs}",), head.environment, seeds=4)
+        study = chaos((f"--address={head.gcs}",), head.environment, seeds=12)
         process = None
         for turn in range(times):
             node = stack.enter_context(joined_node(head, HERE, cpus=1))

@@ -280,7 +280,7 @@ def forever(model: nn.Module) -> nn.Module:
         (leave, "unlearn", "SystemExit", "I am off"),
         (not_utf8, "unlearn", "OSError", "no such file caf\\udce9"),
         (mute, "unlearn", "Mute", "cannot say what is wrong"),
-        (nothing, "evaluate", "AttributeError", "'NoneType' object has no attribute"),
+        (nothing, "unlearn", "NotItsModel", "returned NoneType; it must return its model"),
         (forever, "unlearn", "TimeLimit", "the unit took more than its limit of 20 s"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
