@@ -99,7 +99,7 @@ def test_the_head_is_killed(times: int, chaos: Callable[..., Chaos]) -> None:
             kill_node(head.process)
         assert (process.returncode, out) == (WRONG, ""), err
         *before, last = err.splitlines()
-        assert last.startswith(("harness: the head of Ray at 127.0.0.1:", "harness: the node of Ray on ")), err
+        assert last.startswith(("harness: the head of Ray at ", "harness: the node of Ray on ")), err
         assert last.endswith("everything finished is kept: with a Ray that runs, the same command goes on")
         assert all(line.startswith(("small-", "trials ")) for line in before), err
         assert not study.leases()
