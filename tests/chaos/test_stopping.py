@@ -155,7 +155,7 @@ def test_ctrl_c_twice(times: int, chaos: Callable[..., Chaos]) -> None:
 @repeated(short=0, full=6)
 def test_ctrl_c_once_with_ray(times: int, chaos: Callable[..., Chaos], temporary: Path) -> None:
     """Ctrl-C, with Ray: while it starts, while units, the farm and the views are under way."""
-    study = chaos(("--workers", "2"), {"TMPDIR": str(temporary)}, **AUDITED)
+    study = chaos(("--workers=2",), {"TMPDIR": str(temporary)}, **AUDITED)
     stop(study, RAY, times)
     assert_empty(temporary)
 
@@ -164,7 +164,7 @@ def test_ctrl_c_once_with_ray(times: int, chaos: Callable[..., Chaos], temporary
 @repeated(short=0, full=4)
 def test_ctrl_c_twice_with_ray(times: int, chaos: Callable[..., Chaos], temporary: Path) -> None:
     """Ctrl-C twice, with Ray."""
-    study = chaos(("--workers", "2"), {"TMPDIR": str(temporary)}, **AUDITED)
+    study = chaos(("--workers=2",), {"TMPDIR": str(temporary)}, **AUDITED)
     stop(study, (RAY[1], RAY[3], *RAY[3:]), times, twice=True)
     assert_empty(temporary)
 
@@ -177,7 +177,7 @@ def assert_empty(folder: Path) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("options", [("--local",), pytest.param(("--workers", "2"), marks=pytest.mark.ray)])
+@pytest.mark.parametrize("options", [("--local",), pytest.param(("--workers=2",), marks=pytest.mark.ray)])
 @repeated(short=0, full=2)
 def test_ctrl_c_on_a_terminal(
     times: int, options: tuple[str, ...], chaos: Callable[..., Chaos], temporary: Path
