@@ -23,8 +23,10 @@ def trace_path(token: str, unit: str, attempt: int) -> str:
 def collect_trace(nodes: Iterable[Node], token: str, unit: str, attempt: int) -> str:
     """Return the stack that an attempt left on one of the nodes, or nothing; the file is removed.
 
-    All are asked, since nobody can say on which of them a process was that is dead.
+    Where it is not on this machine all are asked, since nobody can say on which of them a process was that is dead.
     """
+    if here := _take(token, unit, attempt):
+        return here
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
