@@ -56,7 +56,7 @@ def only_line(answer: tiny_study.Answer) -> str:
     return last
 
 
-@repeated(short=1, full=6)
+@repeated(short=0, full=6)
 def test_the_disk_is_full(times: int, chaos: Callable[..., Chaos], disk: Path) -> None:
     """The disk of the root is full.
 

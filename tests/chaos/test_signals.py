@@ -28,7 +28,7 @@ def judge(study: Chaos, process: subprocess.Popen[str], seen: set[str], code: in
     study.note()
 
 
-@repeated(short=1, full=3)
+@repeated(short=0, full=3)
 def test_the_driver_is_told_to_end(times: int, chaos: Callable[..., Chaos]) -> None:
     """SIGTERM of the driver, in one process."""
     study = chaos()
