@@ -204,7 +204,12 @@ def test_a_wrong_root_is_refused_without_its_keys(root: str, study: Path, enviro
     hushed(tiny_study.harness("run", study, "--local", "--plugin", "talkative_plugin"), 2)
 
 
-@pytest.mark.parametrize("root", [root for root in WRONG if root.startswith("s3")])
+OF_BUCKETS = [root for root in WRONG if root.startswith("s3")]
+
+
+@pytest.mark.parametrize(
+    "root", [*OF_BUCKETS[:2], *(pytest.param(root, marks=pytest.mark.slow) for root in OF_BUCKETS[2:])]
+)
 def test_a_job_never_carries_keys(root: str, study: Path, environment: pytest.MonkeyPatch) -> None:
     """Whoever sees the dashboard of a cluster sees the command and the metadata of every job."""
     plugin = ("--plugin", "talkative_plugin")
