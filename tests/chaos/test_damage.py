@@ -84,6 +84,11 @@ def readers_refuse(study: Chaos, table: str, path: Path) -> None:
     assert tiny_study.harness("status", "--root", study.root).code == 0
 
 
+def aside(study: Chaos, path: Path) -> set[Path]:
+    """What was set aside of the name of a part."""
+    return set((study.root / "damaged" / path.parent.relative_to(study.root)).glob(f"{path.name}*"))
+
+
 def untold(table: str, gone: Collection[str]) -> bool:
     """Whether nothing tells that a part is gone: each run makes it anew, or what kept account of it is gone too."""
     return table in VIEWS or table == "definitions" or "units" in gone
@@ -93,6 +98,7 @@ def damage_parts(study: Chaos, how: How, times: int) -> None:
     luck = random.Random(times)
     for chosen in rounds(study, times, luck):
         lost = to_run_without(study, set().union(*(told_by(study, path) for path in chosen.values())))
+        before = {table: aside(study, path) for table, path in chosen.items()}  # a batch may have lost others of it
         for path in chosen.values():
             break_(path, how, luck)
             study.injected()
@@ -103,8 +109,8 @@ def damage_parts(study: Chaos, how: How, times: int) -> None:
         named = {table for table, path in chosen.items() if path.name in answer.err}
         assert named | quiet == chosen.keys(), answer.err
         for table, path in chosen.items():
-            aside = list((study.root / "damaged" / path.parent.relative_to(study.root)).glob(f"{path.name}*"))
-            assert bool(aside) == (how is not deleted), (table, aside)
+            new = aside(study, path) - before[table]
+            assert bool(new) == (how is not deleted), (table, new)
         assert study.row.failed == 0
     assert study.run().code == 0
 
