@@ -112,10 +112,9 @@ class FarmLoop:
         return Worker(actor.remote(self.job), demand)
 
     def _end_late_ones(self) -> None:
-        """Kill the workers that have not ended units that took too long: they are stopped, or no signal ends them."""
-        now = datetime.now(UTC)
+        """Kill the workers that should have ended."""
         for busy in self._busy.values():
-            if now - busy.begun > self.job.late * len(busy.keys):
+            if self.job.is_late(busy.begun, len(busy.keys)):
                 ray.kill(busy.worker.actor)
 
     def _end(self, reference: Any) -> list[End]:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -51,10 +51,9 @@ class Job:
     keep_models: KeepModels
     images: Mapping[str, Any]
 
-    @property
-    def late(self) -> timedelta:
-        """After how long a unit should have ended, had its worker been able to end itself."""
-        return timedelta(seconds=self.time_limit + LATE_SECONDS)
+    def is_late(self, begun: datetime, units: int = 1) -> bool:
+        """Whether units should have ended by now, had their worker been able to end itself: it is stopped, or deaf."""
+        return datetime.now(UTC) - begun > units * timedelta(seconds=self.time_limit + LATE_SECONDS)
 
 
 def configuration(unit: Unit, attempt: int, demand: Demand) -> dict[str, Any]:

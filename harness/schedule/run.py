@@ -140,7 +140,7 @@ class _Run:
         most = self._most if stage == Stage.TOGETHER else lambda: 1
         feed = Feed(self.backlog, stage, demand, most, self.draining)
         endings = Endings(self.backlog, feed, self.store, self.job.device, self._why, self.report)
-        fit(feed, Listener(self._counted(endings), self.heartbeat, self.job.late), self.job)
+        fit(feed, Listener(self._counted(endings), self.heartbeat, self.job), self.job)
 
     def _counted(self, endings: Endings) -> Callable[[End], None]:
         """Return what settles an end and counts what it took, another try or not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,8 @@ class InOrder(FIFOScheduler):
 class Listener(tune.Callback):
     """Tells of each end, and of each step of Tune's loop, where what is raised ends the loop."""
 
-    def __init__(self, settle: Callable[[End], None], heartbeat: Callable[[], None], late: timedelta) -> None:
-        self._settle, self._heartbeat, self._late = settle, heartbeat, late
+    def __init__(self, settle: Callable[[End], None], heartbeat: Callable[[], None], job: Job) -> None:
+        self._settle, self._heartbeat, self._job = settle, heartbeat, job
         self._begun: dict[str, datetime] = {}
         self._running: dict[str, Trial] = {}
         self._ended: list[Trial] = []
@@ -138,10 +138,9 @@ class Listener(tune.Callback):
         self._heartbeat()
 
     def _end_late_ones(self) -> None:
-        """Kill the workers that have not ended units that took too long: they are stopped, or no signal ends them."""
-        now = datetime.now(UTC)
-        for trial, begun in [*self._begun.items()]:
-            late = now - begun > self._late
+        """Kill the workers that should have ended."""
+        for trial, begun in self._begun.items():
+            late = self._job.is_late(begun)
             if late and (worker := self._running.pop(trial, None)) and (actor := worker.temporary_state.ray_actor):
                 ray.kill(actor)
 

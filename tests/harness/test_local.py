@@ -55,7 +55,7 @@ class Stage:
 
         monkeypatch.setattr(local, "perform", perform)
 
-    def run(self, attempts: dict[str, int] | None = None, budget: Budget | None = None) -> None:
+    def run(self, attempts: dict[str, int] | None = None, **options: Any) -> None:
         run_units(
             list(self.plan.units.values()),
             BENCH,
@@ -63,7 +63,7 @@ class Stage:
             time_limit=self.time_limit,
             keep_models="original",
             report=lambda unit, status, seconds: self.ended.append((unit, status)),
-            budget=budget,
+            **options,
         )
 
 
@@ -192,16 +192,8 @@ class Pairs(Stage):
 
         monkeypatch.setattr(local, "perform_together", perform_together)
 
-    def run(self, attempts: dict[str, int] | None = None) -> None:
-        run_units(
-            list(self.plan.units.values()),
-            BENCH,
-            attempts or {},
-            time_limit=self.time_limit,
-            keep_models="original",
-            report=lambda unit, status, seconds: self.ended.append((unit, status)),
-            shadows_per_worker=2,
-        )
+    def run(self, attempts: dict[str, int] | None = None, **options: Any) -> None:
+        super().run(attempts, shadows_per_worker=2, **options)
 
 
 def test_shadows_go_together_and_everything_ends_once(farm: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -509,8 +510,9 @@ def changes_its_original(model: nn.Module, data: View, run: Run) -> Any:
     own = {parameter.data_ptr() for parameter in model.parameters()}
     first = next(model.parameters())
     for found in gc.get_objects():
-        if isinstance(found, torch.Tensor) and found.shape == first.shape and found.data_ptr() not in own:
-            found.data.mul_(-1)
+        with suppress(RuntimeError):  # what a method before it has left may have no memory, or take no changes
+            if isinstance(found, torch.Tensor) and found.shape == first.shape and found.data_ptr() not in own:
+                found.data.mul_(-1)
     return model
 
 
