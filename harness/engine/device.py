@@ -83,6 +83,17 @@ def peak_memory(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def total_memory(device: torch.device) -> int | None:
+    """Return the bytes of a device's memory; None where it is not measured."""
+    return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+
+
+def confine(device: torch.device, part: float) -> None:
+    """Let this process's tensors take no more than a part of the device's memory: torch then says that it is full."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(part, device)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until everything launched on the device has finished."""
     if device.type == "cuda":

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.process.deaths import MOST_TRIES
 from harness.schedule.backlog import Suggestion
+from harness.schedule.demand import Demand
+from harness.schedule.packing import Packing
 from harness.stacks import Stacks
 from harness.unit import Kind, Unit
 
@@ -16,7 +18,7 @@ class Bundles:
 
     A worker takes a bundle whole and goes through it in order. Once every bundle is taken, an idle worker helps with
     the longest whose shadow is trained. A unit whose shadow failed stays here: it is still to be run. `resolve` fills
-    in the hyperparameters that a search has chosen. A worker trains up to `together` shadows at once.
+    in the hyperparameters that a search has chosen. How many shadows a worker trains at once, `packing` says.
     """
 
     def __init__(
@@ -24,25 +26,30 @@ class Bundles:
         units: Sequence[Unit],
         attempts: Mapping[str, int],
         resolve: Callable[[Unit], Unit] = lambda unit: unit,
-        together: int = 1,
+        packing: Packing | None = None,
     ) -> None:
-        self._resolve = resolve
+        self._resolve, self._packing = resolve, packing or Packing(Demand(1.0))
         self._units = {unit.id: unit for unit in units}
         self._attempts, self._tries = Counter(attempts), Counter[str]()
         self._before = {unit for unit, number in attempts.items() if number}
-        self._together, self._shadows = together, sum(unit.kind == Kind.SHADOW for unit in units)
-        self._stacks = Stacks(together, self._before.__contains__)
+        self._shadows = sum(unit.kind == Kind.SHADOW for unit in units)
+        self._stacks = Stacks(self._packing.together, self._before.__contains__)
         self._bundles: dict[str, deque[str]] = {}
         for unit in units:
             self._bundles.setdefault(self._bundle_of(unit.id), deque()).append(unit.id)
         self._waiting = deque(self._bundles)
         self._trained = {bundle for bundle in self._bundles if bundle not in self._units}
 
-    def take(self, own: str | None) -> tuple[str, Suggestion] | None:
-        """Return a bundle and the next unit of it, from the bundle `own` of a worker if it can; None if none can."""
+    def take(
+        self, own: str | None, has_place: Callable[[Demand], bool] = lambda demand: True
+    ) -> tuple[str, Suggestion] | None:
+        """Return a bundle and the next unit of it, from the bundle `own` of a worker if it can; None if none can, or
+        the next has no place."""
         bundle = own if own is not None and self._can_go_on(own) else self._another()
-        if bundle is None:
+        if bundle is None or not has_place(self._packing.demand(self._next(bundle))):
             return None
+        if self._waiting and self._waiting[0] == bundle:
+            self._waiting.popleft()
         return bundle, self._begin(bundle)
 
     def join(self, first: Suggestion, places: int) -> list[Suggestion]:
@@ -51,7 +58,7 @@ class Bundles:
         Where the cluster has so many places, that is no more than its share of all shadows. The worker goes on with
         the first of them; whoever is idle takes the others up.
         """
-        if self._together == 1 or first.unit.kind != Kind.SHADOW:
+        if self._packing.together == 1 or first.unit.kind != Kind.SHADOW:
             return [first]
         heads = [self._bundles[bundle][0] for bundle in self._waiting if self._bundles[bundle]]
         waiting = [unit for unit in map(self._units.__getitem__, heads) if unit.kind == Kind.SHADOW]
@@ -89,11 +96,14 @@ class Bundles:
         self._waiting.append(bundle)
         return True
 
+    def _next(self, bundle: str) -> Unit:
+        return self._resolve(self._units[self._bundles[bundle][0]])
+
     def _begin(self, bundle: str) -> Suggestion:
-        unit = self._bundles[bundle].popleft()
-        self._attempts[unit] += 1
-        self._tries[unit] += 1
-        return Suggestion(self._resolve(self._units[unit]), self._attempts[unit], self._tries[unit])
+        unit, identity = self._next(bundle), self._bundles[bundle].popleft()
+        self._attempts[identity] += 1
+        self._tries[identity] += 1
+        return Suggestion(unit, self._attempts[identity], self._tries[identity], self._packing.demand(unit))
 
     def _bundle_of(self, unit: str) -> str:
         return next(iter(self._units[unit].needs), unit)
@@ -105,8 +115,8 @@ class Bundles:
 
     def _another(self) -> str | None:
         while self._waiting:
-            bundle = self._waiting.popleft()
-            if self._can_go_on(bundle):
-                return bundle
+            if self._can_go_on(self._waiting[0]):
+                return self._waiting[0]
+            self._waiting.popleft()
         under_way = [bundle for bundle in self._bundles if self._can_go_on(bundle)]
         return max(under_way, key=lambda bundle: len(self._bundles[bundle]), default=None)

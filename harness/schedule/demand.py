@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -10,10 +11,6 @@ from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.unit import Resources
-
-
-GPU_SHARE = 0.25
-"""The share of a GPU that a unit takes where the study names none."""
 
 
 class InvalidResources(HarnessError):
@@ -44,10 +41,6 @@ class Demand:
         """Return it in Ray's words; Ray refuses a bundle that names a resource and wants none of it."""
         return {name: amount for name, amount in (("CPU", self.cpu), ("GPU", self.gpu)) if amount}
 
-    def for_try(self, number: int) -> Demand:
-        """Return the demand of try `number` (from 1): twice the share each time, up to a whole GPU."""
-        return replace(self, gpu=min(1.0, self.gpu * 2 ** (number - 1)))
-
     def alone(self) -> Demand:
         """Return the demand of a unit that shares its device with nobody."""
         return replace(self, gpu=1.0 if self.gpu else 0.0)
@@ -56,10 +49,10 @@ class Demand:
 def demand_of(resources: Resources, device: str) -> Demand:
     """Return the demand of one unit on a device such as `cpu` or `cuda`; raise `InvalidResources`.
 
-    `auto` is one core, and a quarter of a GPU where the units run on GPUs.
+    `auto` is one core, and where the units run on GPUs a whole one, until it is known what they need.
     """
     if isinstance(resources, str):
-        return Demand(1.0, GPU_SHARE if device.startswith("cuda") else 0.0)
+        return Demand(1.0, 1.0 if device.startswith("cuda") else 0.0)
     for name in resources:
         if name not in ("cpu", "gpu"):
             raise InvalidResources(f"resources: unknown key {name!r}{did_you_mean(name, ('cpu', 'gpu'))}")
@@ -73,15 +66,41 @@ def demand_of(resources: Resources, device: str) -> Demand:
 
 def slots(demand: Demand, nodes: Iterable[Capacity]) -> int:
     """Return how many units of one demand the nodes hold at once."""
-    return sum(_slots(demand, node) for node in nodes)
+    return sum(_slots(demand, node.cpus, [1.0] * int(node.gpus)) for node in nodes)
 
 
-def _slots(demand: Demand, node: Capacity) -> int:
-    by_cpu = _times(node.cpus, demand.cpu)
+def fits(demands: Iterable[Demand], nodes: Iterable[Capacity]) -> bool:
+    """Say whether the nodes hold units of these demands at once, the largest first on every GPU."""
+    left = Counter(demands)
+    largest_first = sorted(left, key=lambda demand: (demand.gpu, demand.cpu), reverse=True)
+    for node in nodes:
+        cpus, gpus = node.cpus, [1.0] * int(node.gpus)
+        for demand in largest_first:
+            placed = min(left[demand], _slots(demand, cpus, gpus))
+            left[demand] -= placed
+            cpus -= placed * demand.cpu
+            for number in range(len(gpus) if demand.gpu else 0):
+                here = min(placed, _times(gpus[number], demand.gpu))
+                gpus[number] -= here * demand.gpu
+                placed -= here
+    return not left.total()
+
+
+def load(demands: Iterable[Demand], nodes: Iterable[Capacity]) -> float:
+    """Return how often the nodes' cores, or their GPUs, are taken by units of these demands; the larger of the two."""
+    demands, nodes = list(demands), list(nodes)
+    cpus = sum(demand.cpu for demand in demands) / (sum(node.cpus for node in nodes) or 1.0)
+    gpus = sum(demand.gpu for demand in demands) / (sum(node.gpus for node in nodes) or 1.0)
+    return max(cpus, gpus)
+
+
+def _slots(demand: Demand, cpus: float, gpus: Iterable[float]) -> int:
+    """Return how many units of a demand a node holds that has so many cores left, and so much of each GPU."""
+    by_cpu = _times(cpus, demand.cpu)
     if not demand.gpu:
         return by_cpu
     # A share is of one GPU: shares of 0.4 fit twice on each, however many GPUs there are.
-    return min(by_cpu, int(node.gpus) * _times(1.0, demand.gpu))
+    return min(by_cpu, sum(_times(left, demand.gpu) for left in gpus))
 
 
 def _times(whole: float, part: float) -> int:

@@ -12,7 +12,7 @@ from harness.process.deaths import Death
 
 if TYPE_CHECKING:
     from harness.schedule.backlog import Suggestion
-    from harness.schedule.demand import Demand
+    from harness.schedule.packing import Packing
     from harness.store import Store
     from harness.unit import Unit
     from harness.work.unit import Status
@@ -58,22 +58,21 @@ class Queue(Protocol):
 
 
 class Live(Protocol):
-    """What was suggested and has not ended, by the id of its trial, and what it takes of its node."""
+    """What was suggested and has not ended, by the id of its trial."""
 
     live: dict[str, Suggestion]
-
-    def demand(self, suggestion: Suggestion) -> Demand: ...
 
 
 @dataclass(frozen=True)
 class Endings:
     """Settles each end: commits what no worker could, puts back what deserves another try, reports the rest.
 
-    `why` says why a worker died.
+    `why` says why a worker died. `packing` hears what each unit needed of its device.
     """
 
     backlog: Queue
     feed: Live
+    packing: Packing
     store: Store
     device: str
     why: Callable[[Suggestion, End], Death]
@@ -104,7 +103,7 @@ class Endings:
             return
         death = self.why(suggestion, end)
         self._commit(suggestion, death, end)
-        if death.final or not self.backlog.again(suggestion.unit.id):
+        if death.final or not self._again(suggestion):
             self.backlog.failed(suggestion.unit.id)
             self.report(suggestion.unit, "failed", WorkerInfo(None, None, seconds, end.busy))
 
@@ -121,14 +120,22 @@ class Endings:
         if "uncommitted" in result:
             self._commit(suggestion, Death(**result["uncommitted"]), end)
         # Its neighbours may have had the memory: with a bigger share there are fewer of them.
-        shared = self.feed.demand(suggestion).gpu < 1
-        if result.get("out_of_memory") and shared and self.backlog.again(unit.id):
+        shared = suggestion.demand.gpu < 1
+        if result.get("out_of_memory") and shared and self._again(suggestion, full=True):
             return
         if status == "failed":
             self.backlog.failed(unit.id)
         else:
+            self.packing.learn(unit, result.get("memory"))
             self.backlog.finished(unit.id)
         self.report(unit, status, WorkerInfo(result["host"], result["pid"], result["seconds"], end.busy))
+
+    def _again(self, suggestion: Suggestion, *, full: bool = False) -> bool:
+        """Put a unit back; return False if it had all its tries."""
+        if not self.backlog.again(suggestion.unit.id):
+            return False
+        self.packing.came_back(suggestion.unit, suggestion.demand, full=full)
+        return True
 
     def _commit(self, suggestion: Suggestion, death: Death, end: End) -> None:
         from harness.work.died import commit_death
@@ -139,6 +146,6 @@ class Endings:
             suggestion.attempt,
             death,
             device=self.device,
-            share=self.feed.demand(suggestion).gpu or 1.0,
+            share=suggestion.demand.gpu or 1.0,
             started=end.begun,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from harness.process.interrupt import Draining
 from harness.schedule.backlog import Suggestion
 from harness.schedule.bundles import Bundles
-from harness.schedule.demand import Demand
+from harness.schedule.demand import Capacity, Demand, fits, slots
 from harness.schedule.endings import End
 from harness.schedule.performer import Job, Performer, configuration
 
@@ -43,12 +43,11 @@ class Busy:
 class FarmLoop:
     """Keeps one actor busy for each place that the cluster has; `live` are the units that run, by a key of their own.
 
-    `settle` hears of each end; `most()` says how many units of the usual demand the cluster holds now.
+    `settle` hears of each end; `nodes()` says what the cluster has now.
     """
 
     bundles: Bundles
-    usual: Demand
-    most: Callable[[], int]
+    nodes: Callable[[], Sequence[Capacity]]
     job: Job
     draining: Draining
     heartbeat: Callable[[], None]
@@ -56,10 +55,6 @@ class FarmLoop:
     _idle: list[Worker] = field(default_factory=list)
     _busy: dict[Any, Busy] = field(default_factory=dict)
     _begun: int = 0
-
-    def demand(self, suggestion: Suggestion) -> Demand:
-        """Return what a unit takes of its node in this try."""
-        return self.usual.for_try(suggestion.number)
 
     def run(self, settle: Callable[[End], None]) -> None:
         """Run until no unit can begin and none runs; asked to stop, begin nothing more. The actors are gone then."""
@@ -77,31 +72,36 @@ class FarmLoop:
 
     def _begin(self) -> bool:
         """Begin as many units as there are places; return whether any began."""
-        before = self._begun
-        while not self.draining.begins_nothing and len(self._busy) < max(1, self.most()):
-            found = self.bundles.take(self._idle[-1].bundle if self._idle else None)
+        before, nodes = self._begun, self.nodes()
+        while not self.draining.begins_nothing:
+            own = self._idle[-1].bundle if self._idle else None
+            found = self.bundles.take(own, lambda demand: self._has_place(demand, nodes))
             if found is None:
                 break
-            self._start(*found)
+            self._start(*found, nodes)
         return self._begun > before
 
-    def _start(self, bundle: str, suggestion: Suggestion) -> None:
-        demand = self.demand(suggestion)
+    def _has_place(self, demand: Demand, nodes: Sequence[Capacity]) -> bool:
+        """Say whether the cluster holds one more; it is asked to grow for the first."""
+        return not self._busy or fits([demand, *(busy.worker.demand for busy in self._busy.values())], nodes)
+
+    def _start(self, bundle: str, suggestion: Suggestion, nodes: Sequence[Capacity]) -> None:
+        demand = suggestion.demand
         worker = self._worker(demand)
         worker.bundle = bundle
         together = {}
-        for one in self.bundles.join(suggestion, max(1, self.most())):
+        for one in self.bundles.join(suggestion, max(1, slots(demand, nodes))):
             self._begun += 1
             together[f"farm-{self._begun}"] = one
         self.live |= together
-        tasks = [configuration(one.unit, one.attempt, demand) for one in together.values()]
+        tasks = [configuration(one) for one in together.values()]
         actor = worker.actor
         reference = actor.perform.remote(*tasks) if len(tasks) == 1 else actor.perform_together.remote(tasks)
         self._busy[reference] = Busy(worker, tuple(together), datetime.now(UTC))
 
     def _worker(self, demand: Demand) -> Worker:
-        """Return an idle worker, or a new one; one whose share is too small for this try makes room for it."""
-        if self._idle:
+        """Return an idle worker, or a new one; those that have another share make room for it."""
+        while self._idle:
             worker = self._idle.pop()
             if worker.demand == demand:
                 return worker

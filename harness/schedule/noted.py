@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from harness.schedule.packing import Memory
 from harness.store import Row, Rows, Store
 
 if TYPE_CHECKING:
@@ -17,15 +18,20 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 class NotedStore:
     """Passes everything on to a store, with the share of the device in the unit's row; for one unit.
 
-    `out_of_memory` says whether the unit failed because the device's memory was full.
+    `out_of_memory` says whether the unit failed because the device's memory was full, `memory` what one that did not
+    fail needed of it; `whole` are the bytes of the device, None where nobody counts them.
     """
 
-    def __init__(self, store: Store, share: float) -> None:
-        self._store, self._share = store, share
+    def __init__(self, store: Store, share: float, whole: int | None = None) -> None:
+        self._store, self._share, self._whole = store, share, whole
         self.out_of_memory = False
+        self.memory: Memory | None = None
 
     def commit(self, unit: str, rows: Rows) -> None:
         """Store the rows of a unit that finished."""
+        peak = rows["units"][0]["peak_memory"]
+        if isinstance(peak, int) and self._whole is not None:
+            self.memory = Memory(peak, self._whole)
         self._store.commit(unit, self._noted(rows))
 
     def commit_failure(self, unit: str, attempt: int, rows: Rows) -> None:

@@ -21,12 +21,14 @@ import ray
 import torch
 
 from harness import registry
+from harness.engine.device import confine, total_memory
 from harness.errors import HarnessError
 from harness.process.children import adopt_orphans
 from harness.process.deaths import Death
+from harness.schedule.backlog import Suggestion
 from harness.schedule.deaths import trace_path
-from harness.schedule.demand import Demand
 from harness.schedule.noted import NotedStore
+from harness.schedule.packing import allowance
 from harness.schedule.shared import unpacked
 from harness.schedule.shelter import endure
 from harness.store import Store
@@ -40,7 +42,10 @@ LATE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a run is told once; `images` are references to each data set, by its name."""
+    """What every worker of a run is told once; `images` are references to each data set, by its name.
+
+    `confines` says whether a unit may take no more of its device's memory than its share.
+    """
 
     token: str
     root: str = field(repr=False)
@@ -50,15 +55,17 @@ class Job:
     deterministic: bool
     keep_models: KeepModels
     images: Mapping[str, Any]
+    confines: bool = False
 
     def is_late(self, begun: datetime, units: int = 1) -> bool:
         """Whether units should have ended by now, had their worker been able to end itself: it is stopped, or deaf."""
         return datetime.now(UTC) - begun > units * timedelta(seconds=self.time_limit + LATE_SECONDS)
 
 
-def configuration(unit: Unit, attempt: int, demand: Demand) -> dict[str, Any]:
-    """Return a unit as Tune passes it to a worker: plain values alone."""
-    return {"unit": json.dumps(unit.to_json()), "attempt": attempt, "cpu": demand.cpu, "gpu": demand.gpu}
+def configuration(begun: Suggestion) -> dict[str, Any]:
+    """Return a unit that is to begin as Tune passes it to a worker: plain values alone."""
+    document = json.dumps(begun.unit.to_json())
+    return {"unit": document, "attempt": begun.attempt, "cpu": begun.demand.cpu, "gpu": begun.demand.gpu}
 
 
 class Performer:
@@ -108,7 +115,7 @@ class Performer:
     def _perform_together(self, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         units = [Unit.from_json(json.loads(config["unit"])) for config in configs]
         attempts, job = [config["attempt"] for config in configs], self._job
-        self._bench.store = NotedStore(self._store, share=configs[0]["gpu"] or 1.0)
+        store = self._noted_store(configs[0]["gpu"])
         trace = trace_path(job.token, units[0].id, attempts[0])
         try:
             with _watched(trace, job.time_limit * len(units)):
@@ -117,11 +124,11 @@ class Performer:
             return [{"root": str(error)}] * len(units)
         if self._bench.spoiled:
             os._exit(0)  # each is done again by itself, in a fresh process
-        return [{"status": status} for status in statuses or ()]
+        return [{"status": status, "memory": store.memory} for status in statuses or ()]
 
     def _perform(self, config: Mapping[str, Any]) -> dict[str, Any]:
         unit, attempt = Unit.from_json(json.loads(config["unit"])), config["attempt"]
-        self._bench.store = store = NotedStore(self._store, share=config["gpu"] or 1.0)
+        store = self._noted_store(config["gpu"])
         try:
             with _watched(trace_path(self._job.token, unit.id, attempt), self._job.time_limit):
                 status = perform(unit, self._bench, attempt, self._job.keep_models)
@@ -132,7 +139,15 @@ class Performer:
             return {"status": "failed", "uncommitted": asdict(why)}
         if self._bench.spoiled:
             os._exit(0)  # all is written, and the driver looks for that; the next unit gets a fresh process
-        return {"status": status, "out_of_memory": store.out_of_memory}
+        return {"status": status, "out_of_memory": store.out_of_memory, "memory": store.memory}
+
+    def _noted_store(self, gpu: float) -> NotedStore:
+        """Return the store for the next unit, which has so much of a GPU."""
+        whole = total_memory(self._bench.device)
+        if whole is not None and self._job.confines:
+            confine(self._bench.device, allowance(gpu, whole))
+        self._bench.store = store = NotedStore(self._store, share=gpu or 1.0, whole=whole)
+        return store
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from harness.schedule.cluster import Session
 from harness.schedule.deaths import collect_trace, drop_traces
 from harness.schedule.demand import Demand, NoRoom, demand_of, slots
 from harness.schedule.endings import End, Endings, Report
+from harness.schedule.packing import Packing
 from harness.search.gates import Gates
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def run_units(
 ) -> None:
     """Perform units on the workers of a Ray session; those that are timed come last, each alone.
 
-    A unit whose worker died, or that found a shared GPU full, is begun again with twice the share, at most
-    three times in all. One that raises or takes too long fails at once. A unit whose need failed is not
+    A unit whose worker died, or that found a shared GPU full, is begun again by itself with twice the share, at
+    most three times in all. One that raises or takes too long fails at once. A unit whose need failed is not
     tried: it stays to be run.
 
     Args:
@@ -64,7 +65,7 @@ def run_units(
         time_limit: seconds after which a unit fails.
         deterministic: whether equal seeds give equal bits on CUDA, too.
         keep_models: `original`, `none`, `all` or `farm` (all, and the weights of the farm).
-        resources: what is set aside for a unit.
+        resources: what is set aside for a unit. `auto` is one core, and of a GPU the share that units like it need.
         heartbeat: called several times a second while units run.
         resolve: fills in the hyperparameters of a unit that a search determines, once its trials have ended.
         budget: what every try counts against, from its start to its end. Once it is used up no unit is suggested; those
@@ -86,17 +87,28 @@ def run_units(
     _check_room(demand, session)
     store = Store.open(root, write=True)
     images = _images(units, data)
-    job = Job(uuid.uuid4().hex[:8], store.uri, tuple(plugins), device, time_limit, deterministic, keep_models, images)
+    packing = Packing(demand, measures=resources == "auto" and device == "cuda", together=shadows_per_worker)
+    job = Job(
+        uuid.uuid4().hex[:8],
+        store.uri,
+        tuple(plugins),
+        device,
+        time_limit,
+        deterministic,
+        keep_models,
+        images,
+        confines=packing.measures,
+    )
     gates = Gates(units)
-    backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts, gates, resolve)
+    backlog = Backlog([unit for unit in units if not unit.kind.of_farm], attempts, gates, resolve, packing)
     budget = budget or Budget()
     with draining(lambda: budget.is_used_up) as state, last_duty(partial(drop_traces, job.token)):
-        run = _Run(session, store, job, backlog, demand, state, report, heartbeat, budget)
+        run = _Run(session, store, job, backlog, packing, state, report, heartbeat, budget)
         try:
             run.fit(Stage.TOGETHER)
             chosen = (unit for unit in units if not gates.closed_before(unit.id))
             of_farm = [unit for unit in chosen if unit.kind.of_farm]
-            run.farm(Bundles(of_farm, attempts, resolve, shadows_per_worker))
+            run.farm(Bundles(of_farm, attempts, resolve, packing))
             run.fit(Stage.ALONE)
         finally:
             drop_traces(job.token)
@@ -111,7 +123,7 @@ class _Run:
     store: Store
     job: Job
     backlog: Backlog
-    demand: Demand
+    packing: Packing
     draining: Draining
     report: Report
     heartbeat: Callable[[], None]
@@ -126,36 +138,27 @@ class _Run:
         """Run the units of the shadow-model farm on actors."""
         from harness.schedule.farm import FarmLoop
 
-        def places() -> int:
-            return slots(self.demand, self.session.nodes())
-
-        loop = FarmLoop(bundles, self.demand, places, self.job, self.draining, self.heartbeat)
-        endings = Endings(bundles, loop, self.store, self.job.device, self._why, self.report)
+        loop = FarmLoop(bundles, self.session.nodes, self.job, self.draining, self.heartbeat)
+        endings = Endings(bundles, loop, self.packing, self.store, self.job.device, self._why, self.report)
         loop.run(self._counted(endings))
 
     def _fit_once(self, stage: Stage) -> None:
         from harness.schedule.tuning import Feed, Listener, fit
 
-        demand = self.demand if stage == Stage.TOGETHER else self.demand.alone()
-        most = self._most if stage == Stage.TOGETHER else lambda: 1
-        feed = Feed(self.backlog, stage, demand, most, self.draining)
-        endings = Endings(self.backlog, feed, self.store, self.job.device, self._why, self.report)
+        feed = Feed(self.backlog, stage, self.session.nodes, self.draining)
+        endings = Endings(self.backlog, feed, self.packing, self.store, self.job.device, self._why, self.report)
         fit(feed, Listener(self._counted(endings), self.heartbeat, self.job), self.job)
 
     def _counted(self, endings: Endings) -> Callable[[End], None]:
         """Return what settles an end and counts what it took, another try or not."""
 
         def settle(end: End) -> None:
-            share = endings.feed.demand(endings.feed.live[end.trial]).gpu or 1.0
+            share = endings.feed.live[end.trial].demand.gpu or 1.0
             took = (datetime.now(UTC) - end.begun).total_seconds()
             self.budget.spend((end.result or {}).get("seconds", took), share)  # of several at once, its part
             endings.settle(end)
 
         return settle
-
-    def _most(self) -> int:
-        """Return twice what the cluster holds: what waits starts at once, and tells an autoscaler to grow."""
-        return 2 * max(1, slots(self.demand, self.session.nodes()))
 
     def _why(self, suggestion: Suggestion, end: End) -> Death:
         trace = collect_trace(self.session.nodes(), self.job.token, suggestion.unit.id, suggestion.attempt)

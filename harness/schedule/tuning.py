@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from harness.process.interrupt import Draining
 from harness.schedule.backlog import Backlog, Stage, Suggestion
-from harness.schedule.demand import Demand
+from harness.schedule.demand import Capacity, load
 from harness.schedule.endings import End
 from harness.schedule.environment import environment
 from harness.schedule.performer import Job, configuration
@@ -40,45 +40,46 @@ SETTINGS = {
 
 
 class Feed(Searcher):
-    """Suggests what the backlog has ready for one stage, at most `most()` units at once.
+    """Suggests what the backlog has ready for one stage: as many units as run at once, and as many that wait.
 
+    What waits starts at once when another ends, and tells an autoscaler to grow; units that are timed never wait.
     `live` are the suggestions that have not ended, by the id of their trial.
     """
 
     def __init__(
-        self, backlog: Backlog, stage: Stage, demand: Demand, most: Callable[[], int], draining: Draining
+        self, backlog: Backlog, stage: Stage, nodes: Callable[[], Sequence[Capacity]], draining: Draining
     ) -> None:
         super().__init__()
         self.live: dict[str, Suggestion] = {}
-        self._backlog, self._stage, self._demand = backlog, stage, demand
-        self._most, self._draining = most, draining
-        self._room, self._measured = 0, float("-inf")
+        self._backlog, self._stage, self._draining = backlog, stage, draining
+        self._ask, self._asked = nodes, float("-inf")
+        self._nodes: Sequence[Capacity] = ()
 
     def suggest(self, trial_id: str) -> Any:
         """Return a unit to run; None where there is none yet; FINISHED where none will come."""
         if self._draining.begins_nothing:
             return Searcher.FINISHED
-        if len(self.live) >= self._limit():
+        taken = self._load()
+        if taken >= (2 if self._stage == Stage.TOGETHER else 1):
             return None
-        suggestion = self._backlog.take(self._stage)
+        suggestion = self._backlog.take(self._stage, waits=taken >= 1)
         if suggestion is None:
             return None if self.live else Searcher.FINISHED
         self.live[trial_id] = suggestion
-        return configuration(suggestion.unit, suggestion.attempt, self.demand(suggestion))
-
-    def demand(self, suggestion: Suggestion) -> Demand:
-        """Return what a unit takes of its node in this try."""
-        return self._demand.for_try(suggestion.number)
+        return configuration(suggestion)
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Take over the limit from Tune, whose own cannot grow with the cluster."""
         return True
 
-    def _limit(self) -> int:
+    def _load(self) -> float:
+        """Return how often the cluster is taken by what is suggested; alone, one unit takes all of it."""
+        if self._stage == Stage.ALONE or not self.live:
+            return float(len(self.live))
         now = time.monotonic()
-        if now - self._measured > ROOM_SECONDS:
-            self._room, self._measured = self._most(), now
-        return self._room
+        if now - self._asked > ROOM_SECONDS:
+            self._nodes, self._asked = self._ask(), now
+        return load((suggestion.demand for suggestion in self.live.values()), self._nodes)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """The listener takes note: it sees more of it."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.contracts import Recipe
 from harness.process.deaths import MOST_TRIES
 from harness.schedule.backlog import Backlog, Stage, Suggestion
+from harness.schedule.demand import Demand
 from harness.unit import DatasetRef, Kind, Named, Unit
 
 
@@ -136,4 +137,4 @@ def test_an_empty_backlog_has_nothing(stage: Stage) -> None:
 def test_tries_of_another_run_do_not_count() -> None:
     unit = replace(_unit(0), seed=5)
     suggestion = Backlog([unit], {unit.id: 7}).take(Stage.TOGETHER)
-    assert suggestion == Suggestion(unit, attempt=8, number=1)
+    assert suggestion == Suggestion(unit, attempt=8, number=1, demand=Demand(1))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from harness.planner import make_plan
 from harness.process.deaths import MOST_TRIES
 from harness.schedule.bundles import Bundles
+from harness.schedule.demand import Demand
+from harness.schedule.packing import Packing
 from harness.study import load_study
 from harness.unit import Kind, Unit
 
@@ -112,7 +114,7 @@ def test_attempts_go_on_from_the_store(farm: list[Unit]) -> None:
 
 def test_a_worker_takes_its_share_of_the_shadows_that_wait(farm: list[Unit]) -> None:
     def taken(together: int, places: int) -> int:
-        bundles = Bundles(farm, {}, together=together)
+        bundles = Bundles(farm, {}, packing=Packing(Demand(1.0), together=together))
         found = bundles.take(None)
         assert found is not None
         joined = bundles.join(found[1], places)
@@ -130,7 +132,7 @@ def test_a_worker_takes_its_share_of_the_shadows_that_wait(farm: list[Unit]) -> 
 
 
 def test_what_was_trained_at_once_is_left_to_whoever_is_idle(farm: list[Unit]) -> None:
-    bundles = Bundles(farm, {}, together=6)
+    bundles = Bundles(farm, {}, packing=Packing(Demand(1.0), together=6))
     own, first = bundles.take(None) or pytest.fail("nothing to take")
     shadows = [one.unit.id for one in bundles.join(first, 1)]
     others, _ = bundles.take(None) or pytest.fail("nothing to take")
@@ -149,7 +151,7 @@ def test_what_was_trained_at_once_is_left_to_whoever_is_idle(farm: list[Unit]) -
 
 @pytest.mark.parametrize("for_good", [True, False])
 def test_shadows_that_were_not_trained_at_once_go_one_by_one(farm: list[Unit], for_good: bool) -> None:
-    bundles = Bundles(farm, {}, together=3)
+    bundles = Bundles(farm, {}, packing=Packing(Demand(1.0), together=3))
     _, first = bundles.take(None) or pytest.fail("nothing to take")
     joined = bundles.join(first, 1)
     assert len(joined) == 3

@@ -238,3 +238,19 @@ def test_nothing_to_run_is_nothing_to_do(run: Run, store: Store) -> None:
 
 def test_both_ways_of_running_call_a_time_limit_the_same() -> None:
     assert local.TimeLimit.__name__ == TIME_LIMIT
+
+
+@pytest.mark.slow
+def test_gpus_are_packed_by_what_was_measured(run: Run, make_units: MakeUnits, store: Store) -> None:
+    units = make_units(["obedient", "finetune"], seeds=[0, 1])
+    told = run(store, units, device="cuda", plugins=("unruly", "pretended"))
+    assert set(told.status.values()) == {"done"}
+    rows = store.scan("units").sort("started").collect()
+    shares = {method: rows.filter(pl.col("method") == method)["share"].to_list() for method in set(rows["method"])}
+    assert rows["share"][0] == 1, "nothing was known"
+    assert shares["obedient"][-1] == pytest.approx(1 / 16), "1 GB of 80, and never more than sixteen on one"
+    assert shares["finetune"][-1] == 1, "two of 40 GB have no room beside each other"
+    full = store.scan("failures").collect()
+    assert full["exception"].unique().to_list() == ["OutOfMemoryError"]
+    assert full["method"].unique().to_list() == ["finetune"], "guessed by what the training took"
+    assert 1 <= full.height <= 2 * 2, "no unit more than twice: three tries reach a whole GPU"
