@@ -21,8 +21,9 @@ from harness.version import __version__
 if TYPE_CHECKING:
     from harness.drive import run
     from harness.planner import make_plan as plan
+    from harness.sql import query
     from harness.study import load_study
-    from harness.tables import query, results, scan
+    from harness.tables import results, scan
 
 __all__ = ["__version__", "load_study", "plan", "query", "results", "run", "scan"]
 
@@ -30,7 +31,7 @@ _HOMES = {
     "load_study": ("harness.study", "load_study"),
     "plan": ("harness.planner", "make_plan"),
     "run": ("harness.drive", "run"),
-    "query": ("harness.tables", "query"),
+    "query": ("harness.sql", "query"),
     "results": ("harness.tables", "results"),
     "scan": ("harness.tables", "scan"),
 }

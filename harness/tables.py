@@ -11,7 +11,6 @@ from harness.errors import did_you_mean
 from harness.frames import of_units
 from harness.metrics import RETRAIN, TRIAL, TRIAL_METRICS, definition, derive
 from harness.store import SCHEMAS, Store, UnknownTable
-from harness.store import query as query_store
 from harness.store.columns import SECONDS, TABLES, Column
 from harness.unit import Kind
 
@@ -32,14 +31,6 @@ def scan(root: str | None, table: str) -> pl.LazyFrame:
     """
     _refuse_unknown(table)
     return results(root).lazy() if table == TRIALS else Store.open(root).scan(table)
-
-
-def query(root: str | None, sql: str) -> pl.DataFrame:
-    """Return the result of one SELECT over the tables of a root, `trials` among them.
-
-    Raises `QueryRefused` for anything else and for what cannot be executed.
-    """
-    return query_store(Store.open(root), sql, {TRIALS: lambda: results(root).lazy()})
 
 
 def results(root: str | None = None, study: str | None = None) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 from harness.contracts.recipe import Recipe
@@ -250,7 +251,11 @@ def _content(part: Any) -> Any:
 
 def _text(part: Any) -> str:
     """Return the canonical JSON of a part; tens of thousands of units share a few data sets, recipes and searches."""
-    return _shared_text(part) if hasattr(part, "__dataclass_fields__") else _canonical(part)
+    if isinstance(part, str):
+        return encode_basestring_ascii(part)
+    if isinstance(part, tuple) or hasattr(part, "__dataclass_fields__"):
+        return _shared_text(part)
+    return _canonical(part) if part or not isinstance(part, dict) else "{}"
 
 
 @lru_cache(maxsize=1024)

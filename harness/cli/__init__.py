@@ -35,6 +35,7 @@ COMMANDS = {
     "open": "Show the trials behind an MLflow run.",
     "sync": "Bring MLflow up to date with a study.",
     "query": "Ask the tables one SELECT.",
+    "compact": "Write the many files of the tables as few.",
     "check": "Try whether a method keeps what every method promises.",
     "completion": "Print what completes commands and studies in your shell.",
     "doctor": "Check this machine: packages, devices, data, root.",

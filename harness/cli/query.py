@@ -51,7 +51,7 @@ def command(sql: str, root: str | None, form: str, seconds: float, here: bool) -
 def _answer(sql: str, root: str | None, form: str) -> str:
     import polars as pl
 
-    from harness.tables import query
+    from harness.sql import query
 
     frame = query(root, sql)
     if form == "csv":

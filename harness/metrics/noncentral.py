@@ -51,7 +51,7 @@ def _noncentrality(t: Floats, freedom: int) -> tuple[Floats, Floats]:
 @lru_cache(maxsize=64)
 def _quantiles(freedom: int) -> tuple[Floats, Floats, Floats]:
     """Return noncentralities [m] and the 97.5 and 2.5 % quantiles of t under each, all increasing."""
-    from scipy.stats import nct
+    from scipy.special import nctdtrit  # as `scipy.stats.nct.ppf`, without the second that its import takes
 
     grid = np.sinh(np.linspace(-_REACH, _REACH, _POINTS))
-    return grid, nct.ppf((1 + LEVEL) / 2, freedom, grid), nct.ppf((1 - LEVEL) / 2, freedom, grid)
+    return grid, nctdtrit(freedom, grid, (1 + LEVEL) / 2), nctdtrit(freedom, grid, (1 - LEVEL) / 2)

@@ -117,9 +117,22 @@ def critical_difference(methods: int, blocks: int, level: float = LEVEL) -> floa
 
 @cache
 def _quantile(methods: int, level: float) -> float:
-    from scipy.stats import studentized_range
+    """Return the upper `level` quantile of the range of so many standard normal values.
 
-    return float(studentized_range.ppf(1 - level, methods, math.inf))
+    As `scipy.stats.studentized_range` with infinite degrees of freedom, whose import and integral take a second: the
+    lowest value is at z with density k phi(z), and all others lie within q of it. The trapezoid rule is exact to the
+    last digits for what decays as fast.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+
+    lowest = np.linspace(-9.0, 9.0, 2001)
+    density = methods * np.exp(-(lowest**2) / 2) / math.sqrt(2 * math.pi) * (lowest[1] - lowest[0])
+
+    def above(q: float) -> float:
+        return float(density @ (ndtr(lowest + q) - ndtr(lowest)) ** (methods - 1)) - (1 - level)
+
+    return float(brentq(above, 0.0, 20.0, xtol=1e-12))
 
 
 def _reason(n: int, k: int, blocks: Blocks) -> str:
@@ -130,7 +143,7 @@ def _reason(n: int, k: int, blocks: Blocks) -> str:
 
 def _statistics(placed: Floats) -> tuple[float, float, float | None, float]:
     """Return chi2, its p value, F and its p value, of ranks [blocks, methods]."""
-    from scipy.stats import chi2, f
+    from scipy.special import chdtrc, fdtrc
 
     n, k = placed.shape
     spread = float(((placed - (k + 1) / 2) ** 2).sum())
@@ -138,12 +151,12 @@ def _statistics(placed: Floats) -> tuple[float, float, float | None, float]:
         return 0.0, 1.0, 0.0, 1.0
     between = float(((placed.sum(axis=0) - n * (k + 1) / 2) ** 2).sum())
     statistic = (k - 1) * between / spread
-    tail = float(chi2.sf(statistic, k - 1))
+    tail = float(chdtrc(k - 1, statistic))
     rest = n * (k - 1) - statistic
     if rest < 1e-9:
         return statistic, tail, None, _arrangements(placed[0]) ** (1 - n)
     ratio = (n - 1) * statistic / rest
-    return statistic, tail, ratio, float(f.sf(ratio, k - 1, (k - 1) * (n - 1)))
+    return statistic, tail, ratio, float(fdtrc(k - 1, (k - 1) * (n - 1), ratio))
 
 
 def _arrangements(placed: Floats) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from harness.frames import among
 from harness.store import Store
 
 _COLUMNS = {
@@ -54,7 +55,7 @@ class Results:
     def _read(self, units: Collection[str]) -> None:
         self._began = True
         for table, columns in _COLUMNS.items():
-            rows = self.store.scan(table).filter(pl.col("unit").is_in(list(units))).select(*columns).collect()
+            rows = among(self.store.scan(table), units).select(*columns).collect()
             for row in rows.iter_rows():
                 self._rows.setdefault(row[0], {}).setdefault(table, []).append(row)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from harness.frames import of_units
 from harness.origin import Chosen, Suggested
 from harness.search.objectives import OBJECTIVES, norm, objectives
 from harness.search.searches import Searches
@@ -31,8 +32,7 @@ def search_rows(units: Mapping[str, Unit], study: str, store: Store) -> pl.DataF
     rows_of = [_row(unit, study, chosen) | {"retrain": searches.retrain_of(unit)} for unit in done]
     frame = pl.DataFrame(rows_of, infer_schema_length=None)
     wanted = [*frame["unit"], *frame["retrain"].unique()]
-    metrics = store.scan("metrics").filter(pl.col("unit").is_in(wanted)).collect()
-    rows = objectives(frame, metrics)
+    rows = objectives(frame, of_units(store, "metrics", wanted))
     suggestion = ("dataset", "scenario", "architecture", "method", "seeds", "config")
     means = (pl.col(name).mean().over(suggestion) for name in OBJECTIVES)
     complete = (pl.col("norm").is_not_null().sum() == pl.col("tried_on").first()).over(suggestion)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from harness.store import commits, parts
-from harness.store.commits import Commit
+from harness.store.commits import FINISHED, Commit
 from harness.store.files import Files
 from harness.store.schemas import SCHEMAS
 
@@ -64,6 +64,15 @@ def origin(commit: Commit, attempts: Sequence[int]) -> str:
     With the attempt: a unit that finished twice is told by two parts, of which the newer is read.
     """
     return f"{commit.name} {list(attempts)}"
+
+
+def origins(units: pa.Table) -> list[str]:
+    """Return the origin of each row of a `units` part."""
+    columns = (units[name].to_pylist() for name in ("unit", "status", "attempt"))
+    return [
+        origin(Commit(unit, None if status in FINISHED else attempt), [attempt])
+        for unit, status, attempt in zip(*columns, strict=True)
+    ]
 
 
 def _group(read: Mapping[Commit, Mapping[str, pa.Table]]) -> Groups:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from harness.errors import cause, did_you_mean, one_line
 from harness.store import commits, documents, models, temporary, views
+from harness.store import compact as compacting
 from harness.store import fold as folding
 from harness.store import lease as leases
 from harness.store import repair as repairing
@@ -125,6 +126,13 @@ class Store:
         It may be interrupted at any moment and repeated; whoever reads meanwhile sees no difference.
         """
         return folding.fold(self._files, units)
+
+    def compact(self) -> tuple[int, int]:
+        """Write the many parts of a root as few, which are read faster; return how many there were and are.
+
+        It may be interrupted at any moment and repeated. Raises `LeaseHeld` while somebody runs a plan of the root.
+        """
+        return compacting.compact(self._files, self._parts)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """Return `table` with what is not yet folded; keys are unique, the newest attempt wins.

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from harness.store import fold
 from harness.store.batches import Batch
-from harness.store.commits import FINISHED, Commit
 from harness.store.errors import REMEDY, StoreCorrupt
 from harness.store.files import File, Files
 from harness.store.parts import Parts, split
@@ -23,7 +22,7 @@ def tear_out(files: Files, parts: Parts, batch: Batch, present: Mapping[str, Fil
     Parts of which nothing goes belong to the new batch as they are. `present` are all parts by path.
     """
     units, torn = parts.load(batch.units), batch.torn()
-    names = [_origin(units, row) for row in range(len(units))]
+    names = fold.origins(units)
     groups: dict[fold.Key, dict[str, pa.Table]] = defaultdict(dict)
     groups[fold.UNITS] = {name: units.slice(row, 1) for row, name in enumerate(names) if row not in torn}
     kept: dict[str, list[str]] = {}
@@ -43,11 +42,6 @@ def tear_out(files: Files, parts: Parts, batch: Batch, present: Mapping[str, Fil
                 groups[part.table, folder][names[row]] = some
     written = fold.write(files, {key: some for key, some in groups.items() if some}, kept)
     return [path for path in (batch.units.file.path, *there) if path not in written and path not in kept]
-
-
-def _origin(units: pa.Table, row: int) -> str:
-    unit, status, attempt = (units[name][row].as_py() for name in ("unit", "status", "attempt"))
-    return fold.origin(Commit(unit, None if status in FINISHED else attempt), [attempt])
 
 
 def _about(content: pa.Table, units: pa.Table, row: int) -> pa.Table:
