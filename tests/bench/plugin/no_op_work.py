@@ -6,14 +6,14 @@ Importing this replaces the work of every unit in the process.
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from harness.engine.evaluate import Evaluation
 from harness.schedule import performer
-from harness.unit import KeepModels, Unit
+from harness.unit import Unit
 from harness.work import Workbench
 from harness.work.kinds import Outcome
 from harness.work.rows import Attempt, result_rows
@@ -23,13 +23,7 @@ EVALUATED = ("retain", "forget", "val", "test")
 MODEL = nn.Linear(4, 4)
 
 
-def perform(
-    unit: Unit,
-    bench: Workbench,
-    attempt: int = 1,
-    keep_models: KeepModels = "original",
-    limit: AbstractContextManager[None] | None = None,
-) -> Status:
+def perform(unit: Unit, bench: Workbench, attempt: int = 1, *more: Any) -> Status:
     """Commit what a trial commits, with numbers that its id determines."""
     digits = np.frombuffer(hashlib.sha256(unit.id.encode()).digest(), np.uint8)
     evaluations = {
