@@ -179,6 +179,7 @@ def _run_here(units: Sequence[Unit], ledger: Ledger, bench: Workbench, budget: B
         budget=budget,
         shadows_per_worker=study.farm.shadows_per_worker if study.farm else 1,
     )
+    ledger.note_warmth(bench.reused, bench.loaded)
 
 
 def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Session, budget: Budget) -> None:
@@ -188,6 +189,7 @@ def _run_on_ray(units: Sequence[Unit], ledger: Ledger, where: Where, session: Se
     def report(unit: Unit, status: Status, worker: WorkerInfo) -> None:
         searches.note(unit, done=status != "failed")
         ledger.note(unit, status, worker.seconds, worker.busy)
+        ledger.note_warmth(worker.reused, worker.loaded)
 
     run_units(
         units,

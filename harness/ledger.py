@@ -47,7 +47,8 @@ class Silent:
 @dataclass(frozen=True)
 class Summary:
     """How a run ended: units by status in this run, units found finished, units not tried, seconds of wall time, and
-    what was used of its budget."""
+    what was used of its budget; how often workers had a data set, a split or weights already (`reused`) and how often
+    not (`loaded`)."""
 
     plan: Plan
     ran: Mapping[Status, int]
@@ -57,6 +58,8 @@ class Summary:
     seconds: float
     views: Written | None = None
     budget: Budget = field(default_factory=Budget)
+    reused: int = 0
+    loaded: int = 0
 
     @property
     def complete(self) -> bool:
@@ -75,6 +78,7 @@ class Ledger:
         self._to_look: Counter[str] = Counter()
         self.ran: Counter[Status] = Counter()
         self.failed: list[Unit] = []
+        self.reused = self.loaded = 0
         self._elsewhere: dict[str, frozenset[str]] = {}
         self._unfolded = 0
         self._folded_at = time.monotonic()
@@ -116,6 +120,11 @@ class Ledger:
         if self._unfolded >= FOLD_UNITS or now - self._folded_at >= FOLD_SECONDS:
             self.store.fold(self.plan.units)
             self._unfolded, self._folded_at = 0, now
+
+    def note_warmth(self, reused: int, loaded: int) -> None:
+        """Count what workers had already, and what not."""
+        self.reused += reused
+        self.loaded += loaded
 
     def beat(self) -> None:
         """Show others that this driver lives, and whoever looks on that it works."""
@@ -160,4 +169,5 @@ class Ledger:
         ended = sum(self.ran.values())
         not_tried = len(units) - ended
         failed = tuple(self.failed)
-        return Summary(self.plan, dict(self.ran), self.cached, not_tried, failed, seconds, views, budget)
+        counted = dict(self.ran), self.cached, not_tried, failed, seconds
+        return Summary(self.plan, *counted, views, budget, self.reused, self.loaded)

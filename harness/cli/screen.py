@@ -109,6 +109,8 @@ def as_document(summary: Summary, root: str | None) -> dict[str, Any]:
         "report": summary.views.report if summary.views else None,
         "rankings": _rankings(summary, Store.open(root)).to_dicts(),
         "device_hours": summary.budget.used,
+        "reused": summary.reused,
+        "loaded": summary.loaded,
     }
     return document | ({"challenge": scored} if scored else {})
 

@@ -26,13 +26,16 @@ class WorkerUnfit(HarnessError):
 class WorkerInfo:
     """Where a unit ended and after how many seconds; `busy` units were running then, itself included.
 
-    Host and process are None where the worker died.
+    Of the data sets, splits and weights that it asked for, its worker had `reused` already, and `loaded` not. Host and
+    process are None where the worker died.
     """
 
     host: str | None
     pid: int | None
     seconds: float
     busy: int
+    reused: int = 0
+    loaded: int = 0
 
 
 Report = Callable[["Unit", "Status", WorkerInfo], None]
@@ -128,7 +131,8 @@ class Endings:
         else:
             self.packing.learn(unit, result.get("memory"))
             self.backlog.finished(unit.id)
-        self.report(unit, status, WorkerInfo(result["host"], result["pid"], result["seconds"], end.busy))
+        warm = (result.get("reused", 0), result.get("loaded", 0))
+        self.report(unit, status, WorkerInfo(result["host"], result["pid"], result["seconds"], end.busy, *warm))
 
     def _again(self, suggestion: Suggestion, *, full: bool = False) -> bool:
         """Put a unit back; return False if it had all its tries."""

@@ -99,9 +99,13 @@ class Performer:
     def perform(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Perform the unit of a `configuration` and say how it ended, where, and after how many seconds."""
         begun = time.perf_counter()
-        ending = {"unfit": self._unfit} if self._unfit else self._perform(config)
+        if self._unfit:
+            return {"unfit": self._unfit, "host": socket.gethostname()}
+        reused, loaded = self._bench.reused, self._bench.loaded
+        ending = self._perform(config)
+        warm = {"reused": self._bench.reused - reused, "loaded": self._bench.loaded - loaded}
         place = {"host": socket.gethostname(), "pid": os.getpid()}
-        return ending | place | {"seconds": time.perf_counter() - begun}
+        return ending | place | warm | {"seconds": time.perf_counter() - begun}
 
     def perform_together(self, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Train the shadows of some configurations at once; say of each what `perform` says, or nothing at all where

@@ -123,6 +123,10 @@ class Workbench:
     """Whether equal seeds give equal bits on CUDA, too (`harness.engine.device.prepare`)."""
     spoiled: list[str] = field(default_factory=list)
     """What methods have left in this process that cannot be put back: a fresh one is safer for what follows."""
+    reused: int = 0
+    """How often a data set, a split, an original, pools or answers were there already."""
+    loaded: int = 0
+    """How often they had to be made."""
     _datasets: Cache[str, Loaded] = field(default_factory=OrderedDict)
     _splits: Cache[tuple[str, str, tuple[str, ...]], Parts] = field(default_factory=OrderedDict)
     _audited: Cache[tuple[str, FarmRef], Audited] = field(default_factory=OrderedDict)
@@ -131,7 +135,7 @@ class Workbench:
 
     def dataset(self, reference: DatasetRef) -> Loaded:
         """Return a data set, read at most once while it is in use."""
-        return _kept(self._datasets, reference.label, KEPT_DATASETS, lambda: self._load(reference))
+        return self._kept(self._datasets, reference.label, KEPT_DATASETS, lambda: self._load(reference))
 
     def parts(
         self, reference: DatasetRef, scenario: str, evidence: tuple[str, ...] = (), models: Models | None = None
@@ -139,11 +143,11 @@ class Workbench:
         """Return the parts of a data set under a scenario, by its `models` where it has any: those of the units of the
         ids `evidence`."""
         key = (reference.label, scenario, evidence)
-        return _kept(self._splits, key, KEPT_SPLITS, lambda: self._split(reference, scenario, models))
+        return self._kept(self._splits, key, KEPT_SPLITS, lambda: self._split(reference, scenario, models))
 
     def original(self, unit: str) -> dict[str, Tensor]:
         """Return the weights of an original, on the device; they must not be changed."""
-        return _kept(
+        return self._kept(
             self._originals, unit, KEPT_ORIGINALS, lambda: packed(self.store.load_model(unit, str(self.device)))
         )
 
@@ -170,13 +174,13 @@ class Workbench:
 
     def answers(self, unit: str, ask: Callable[[], Evaluation]) -> Evaluation:
         """Return what the model of a unit says of all training images, asked once for all scenarios drawn by it."""
-        return _kept(self._answers, unit, KEPT_ANSWERS, lambda: _read_only(ask()))
+        return self._kept(self._answers, unit, KEPT_ANSWERS, lambda: _read_only(ask()))
 
     def audited(self, unit: Unit) -> Audited:
         """Return the audit pools of a unit's farm, drawn from its data set."""
         assert unit.farm is not None
         key = (unit.dataset.label, unit.farm)
-        return _kept(self._audited, key, KEPT_DATASETS, lambda: self._audit(unit))
+        return self._kept(self._audited, key, KEPT_DATASETS, lambda: self._audit(unit))
 
     def initial_model(self, unit: Unit, name: str = "") -> nn.Module:
         """Return the untrained model of a unit's architecture, data set, seed and farm; a name gives another one."""
@@ -187,6 +191,19 @@ class Workbench:
     def architecture(self, unit: Unit) -> ArchitectureSpec:
         """Return the architecture of a unit."""
         return registry.find(ARCHITECTURES, unit.architecture.name)
+
+    def _kept(self, cache: Cache[K, V], key: K, most: int, make: Callable[[], V]) -> V:
+        """Return a cached value, making it if it is absent; the least recently used goes first."""
+        if key in cache:
+            self.reused += 1
+        else:
+            self.loaded += 1
+            while len(cache) >= most:
+                cache.popitem(last=False)
+            value = make()
+            cache[key] = value, fingerprint(_tensors(value))
+        cache.move_to_end(key)
+        return cache[key][0]
 
     def _load(self, reference: DatasetRef) -> Loaded:
         spec = registry.find(DATASETS, reference.name)
@@ -226,17 +243,6 @@ class Workbench:
         index = {part.value: torch.from_numpy(parts.of(part)).to(self.device) for part in Part}
         named, similar = asked_for(parsed, whole), alike(parsed, whole)
         return Parts(parts, scenario, parsed.forget_classes, index, named, similar)
-
-
-def _kept(cache: Cache[K, V], key: K, most: int, make: Callable[[], V]) -> V:
-    """Return a cached value, making it if it is absent; the least recently used goes first."""
-    if key not in cache:
-        while len(cache) >= most:
-            cache.popitem(last=False)
-        value = make()
-        cache[key] = value, fingerprint(_tensors(value))
-    cache.move_to_end(key)
-    return cache[key][0]
 
 
 def _copied(images: Images) -> Images:
