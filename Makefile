@@ -14,7 +14,7 @@ help:
 	@echo "make cluster     jobs, Ctrl-C, deaths and several nodes on real Ray, minutes more"
 	@echo "make chaos       break studies in a hundred ways and count what is lost: nothing; prints the table"
 	@echo "make test-slow   all that takes minutes more"
-	@echo "make bench       speed and memory of attacks, stacked shadows and the MLflow page, and how right prices are; fails where a limit is missed"
+	@echo "make bench       speed and memory beside what a user would otherwise run, and limits; half an hour; fails where one is missed"
 	@echo "make picture     draw the picture of the README from the demo's results"
 	@echo "make clean       remove .venv and caches (results in runs/ stay)"
 
@@ -57,11 +57,7 @@ test-slow: $(STAMP)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m slow
 
 bench: $(STAMP)
-	$(BIN)/python tests/bench/attacks.py --big
-	$(BIN)/python tests/bench/data_free.py
-	$(BIN)/python tests/bench/mlflow_ui.py
-	$(BIN)/python tests/bench/costs.py
-	$(BIN)/python tests/bench/stacked.py
+	$(BIN)/python tests/bench/all.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
