@@ -50,7 +50,7 @@ def test_a_node_is_killed(times: int, chaos: Callable[..., Chaos]) -> None:
         for turn in range(times):
             node = stack.enter_context(joined_node(head, HERE, cpus=1))
             process = process or study.start()
-            study.wait_for(4 * turn + 2, process)
+            study.wait_for(10 * turn + 2, process)  # what died with a node has ended: a unit is tried three times
             study.wait_until(lambda node=node: any(what.startswith(BUSY) for what in session(node).values()), process)
             kill_node(node)
             study.injected()
@@ -91,7 +91,8 @@ def test_the_head_is_killed(times: int, chaos: Callable[..., Chaos]) -> None:
     for turn in range(times):
         with head_node(HERE, cpus=2) as head:
             process = on(study, head).start()
-            study.wait_for(6 * turn + moments.randrange(1, 6), process)
+            there = len(study.wait_for(0, process))
+            study.wait_for(there + moments.randrange(1, 6), process)
             faults[turn % len(faults)](head)
             begun = time.monotonic()
             out, err = process.communicate()
