@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from importlib import import_module
@@ -97,8 +98,12 @@ def main() -> None:
     Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
     """
     warnings.formatwarning = _one_line
-    with ends_in_time(lambda number: f"harness: {as_line(_farewell(number))}"):
+    with ends_in_time(lambda number: "" if _has_said_farewell.is_set() else f"harness: {as_line(_farewell(number))}"):
         _main()
+
+
+_has_said_farewell = threading.Event()
+"""An interpreter may take its time to end, and whoever ends it then has nothing to add."""
 
 
 def _main() -> NoReturn:
@@ -142,7 +147,9 @@ def _stop_after_signal(error: BaseException) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more could only interrupt the end of the interpreter
     stopped = error.__cause__ if isinstance(error, click.Abort) else error
     number = stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT
-    _stop(_farewell(number), 128 + number)
+    click.echo(f"harness: {as_line(_farewell(number))}", err=True)
+    _has_said_farewell.set()
+    sys.exit(128 + number)
 
 
 def _farewell(number: signal.Signals) -> str:

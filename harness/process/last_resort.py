@@ -43,8 +43,8 @@ def last_duty(duty: Duty) -> Iterator[None]:
 def ends_in_time(farewell: Callable[[signal.Signals], str]) -> Iterator[None]:
     """Once a signal has come, end this process and what it has started, if it is still there some seconds later.
 
-    `farewell` is the line that it then says on standard error. A signal that came inside the block counts behind it,
-    too: an interpreter may take its time to end. Works in the main thread; elsewhere nothing happens.
+    `farewell` is the line that it then says on standard error, if it is not empty. A signal that came inside the block
+    counts behind it, too: an interpreter may take its time to end. Works in the main thread; elsewhere nothing happens.
     """
     global _watch
     if threading.current_thread() is not threading.main_thread():
@@ -162,7 +162,7 @@ def _end(line: str, code: int, error: int) -> None:
         _do_duties()
         with suppress(OSError):
             clear = "\r\x1b[K" if os.isatty(error) else ""
-            os.write(error, f"{clear}{line}\n".encode())
+            os.write(error, f"{clear}{line}\n".encode() if line else b"")
         # Last, as a Ray without its processes ends this one with a code and words of its own.
         for process in descendants(os.getpid()):
             with suppress(OSError):
