@@ -67,7 +67,10 @@ class DeviceData:
 
 
 def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
-    """Return windows [B, C, H, W] of zero-padded images, image b starting at offsets[b] in 0..2 x padding."""
+    """Return windows [B, C, H, W] of zero-padded images, image b starting at offsets[b] in 0..2 x padding.
+
+    In memory the channels come last, by which the last bits of a convolution go.
+    """
     (count, channels, height, width), device = images.shape, images.device
     padded = functional.pad(images, (padding,) * 4)
     tall, wide = padded.shape[2:]
@@ -76,7 +79,8 @@ def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
     planes = torch.arange(channels, device=device)[:, None] * (tall * wide)
     rows = torch.arange(height, device=device) * wide
     starts = (corners[:, None, None] + planes + rows).view(-1)
-    return padded.view(-1).unfold(0, width, 1).index_select(0, starts).view(images.shape)
+    windows = padded.view(-1).unfold(0, width, 1).index_select(0, starts).view(images.shape)
+    return torch.stack(windows.unbind(1), -1).permute(0, 3, 1, 2)
 
 
 def mirror(images: Tensor, flips: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ def test_crops_are_the_windows_of_the_black_framed_images(size: tuple[int, ...],
     images = rng.integers(1, 256, shape).astype(np.uint8)
     offsets = rng.integers(0, 2 * padding + 1, (shape[0], 2))
     found = crop(torch.from_numpy(images), torch.from_numpy(offsets), padding)
+    assert found.stride(1) == 1, "networks were trained on images with their channels last in memory"
     expected = [window(image, *offset, padding) for image, offset in zip(images, offsets, strict=True)]
     np.testing.assert_array_equal(found, np.stack(expected))
 
