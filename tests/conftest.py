@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,10 @@ os.environ["MALLOC_MMAP_THRESHOLD_"], os.environ["MALLOC_TRIM_THRESHOLD_"] = str
 # Each process tells the commit it runs from; whoever commits while the tests run must not tell two of them apart.
 os.environ["HARNESS_COMMIT"] = "0" * 40
 sys.path.insert(0, str(Path(__file__).parent))
+# A shell lets what it starts in the background ignore these, and so would what the tests start and then tell to end.
+for ignored, instead in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda number, frame: None)):
+    if signal.getsignal(ignored) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(ignored, instead)
 
 
 @pytest.fixture(scope="session")
