@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import shlex
 import signal
 import sys
-import threading
 import warnings
 from contextlib import suppress
 from importlib import import_module
@@ -98,12 +98,17 @@ def main() -> None:
     Exit codes: 0 done, 1 units failed, 2 the question was wrong, 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
     """
     warnings.formatwarning = _one_line
-    with ends_in_time(lambda number: "" if _has_said_farewell.is_set() else f"harness: {as_line(_farewell(number))}"):
+    with ends_in_time(_last_words):
         _main()
 
 
-_has_said_farewell = threading.Event()
-"""An interpreter may take its time to end, and whoever ends it then has nothing to add."""
+_said = mmap.mmap(-1, 1)
+"""Whether the farewell was said, by this process or by one that it forked: who is ended later has nothing to add."""
+
+
+def _last_words(number: signal.Signals) -> str:
+    """Return the farewell as a line, or nothing if it was said."""
+    return "" if _said[0] else f"harness: {as_line(_farewell(number))}"
 
 
 def _main() -> NoReturn:
@@ -147,8 +152,9 @@ def _stop_after_signal(error: BaseException) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more could only interrupt the end of the interpreter
     stopped = error.__cause__ if isinstance(error, click.Abort) else error
     number = stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT
-    click.echo(f"harness: {as_line(_farewell(number))}", err=True)
-    _has_said_farewell.set()
+    if words := _last_words(signal.Signals(number)):
+        click.echo(words, err=True)
+        _said[0] = 1
     sys.exit(128 + number)
 
 
