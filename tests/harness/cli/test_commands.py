@@ -71,6 +71,7 @@ def test_every_command_that_offers_json_gives_json(tiny: Path, own: Path, unit: 
         "audit-determinism": [tiny, "--root", own, "--share", "0.01"],
         "rank": [tiny, "--root", own],
         "attack": [tiny, "--root", own],
+        "compact": ["--root", own],
     }
     offering = {name for name in COMMANDS if any("--json" in option.opts for option in command(name).params)}
     assert offering - ELSEWHERE == set(calls)
