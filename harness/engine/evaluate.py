@@ -71,7 +71,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, training in modes:  # parents come first, so that a child's own mode is the last word
-            module.train(training)
+            if module.training != training:  # each call goes through all children
+                module.train(training)
 
 
 def evaluate(

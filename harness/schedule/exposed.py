@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import suppress
+from functools import cache
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import urlsplit, urlunsplit
@@ -42,8 +43,9 @@ def takes_all(dashboard: str | None) -> bool:
     return False
 
 
+@cache
 def warn(address: str) -> None:
-    """Say that a cluster takes everybody, and what would be right."""
+    """Say that a cluster takes everybody, and what would be right; once in a process, however often it connects."""
     warnings.warn(
         f"the Ray cluster at {without_secrets(address)} wants no token: whoever reaches its ports can run code on it; "
         f"make a token (ray get-auth-token --generate) and start its nodes with {MODE}=token",

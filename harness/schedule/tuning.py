@@ -23,7 +23,7 @@ from harness.schedule.endings import End
 from harness.schedule.environment import environment
 from harness.schedule.performer import Job, configuration
 from harness.schedule.scratch import discard, temporary_folder
-from harness.schedule.worker import UnitWorker
+from harness.schedule.worker import ENDING, UnitWorker
 
 MOST_UNITS = 10_000
 """Units of one Tuner: it remembers every one of them, with 50 kB."""
@@ -154,7 +154,7 @@ class Listener(tune.Callback):
         self._running.pop(trial.trial_id, None)
         begun = self._begun.pop(trial.trial_id, datetime.now(UTC))
         if trial.status != Trial.ERROR:
-            return End(trial.trial_id, trial.last_result, "", begun, busy)
+            return End(trial.trial_id, trial.last_result[ENDING][0], "", begun, busy)
         error = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
         return End(trial.trial_id, None, error, begun, busy)
 

@@ -11,6 +11,9 @@ from ray import tune
 from harness.schedule.demand import Demand
 from harness.schedule.performer import Job, Performer
 
+ENDING = "ending"
+"""Where in a result of Tune's stands, in a list, what `Performer.perform` says."""
+
 
 class UnitWorker(tune.Trainable):
     """Performs one unit a step."""
@@ -33,4 +36,8 @@ class UnitWorker(tune.Trainable):
         ending = self._performer.perform(self.config)
         with suppress(OSError):
             os.rmdir(self.logdir)  # Tune makes one for each unit, on every node
-        return ending | {"done": True}
+        return {ENDING: [ending], "done": True}  # in a list: of each number that it finds Tune keeps statistics
+
+    def get_auto_filled_metrics(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """Add nothing to the result: Tune would send the configuration back, and keep it once more."""
+        return {}

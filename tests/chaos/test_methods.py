@@ -231,7 +231,7 @@ def test_methods_raise(wild: Wild) -> None:
     wild.misbehave(wild.study(EXCEPTIONS), EXCEPTIONS)
 
 
-@repeated(short=1, full=len(ENDS))
+@repeated(short=0, full=len(ENDS))
 def test_methods_end_their_process(times: int, wild: Wild) -> None:
     """Methods that end their process, in one process."""
     methods = dict([*ENDS.items()][:times])

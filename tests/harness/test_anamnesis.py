@@ -180,6 +180,7 @@ def broken() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [False, True], ids=["with its weights", "with no weights at all"])
 def test_a_relearning_that_failed_runs_again(
     tmp_path: Path, root: Path, study: Path, broken: pytest.MonkeyPatch, gone: bool

@@ -43,7 +43,10 @@ class Twins:
     asked: tuple[Asked, ...]
 
 
-@pytest.fixture(scope="module", params=[AUDITED, SEARCHED], ids=["farm", "search"])
+STUDIES = [pytest.param(AUDITED, id="farm"), pytest.param(SEARCHED, id="search", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=STUDIES)
 def twins(request: pytest.FixtureRequest, s3_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     folder = tmp_path_factory.mktemp("twins")
     study = tiny_study.write_study(folder, **request.param)

@@ -21,6 +21,7 @@ from harness.study import load_study
 
 METHODS = ["finetune", "gradient_ascent", "neg_grad_plus", "successive_random_labels", "msg", "ct"]
 FARM = {"shadows": 2, "pools": {"canary": {"size": 40, "labels": "random"}}}
+KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +57,14 @@ def begun(root: Path, plan: Plan) -> dict[str, tuple[datetime, int]]:
 
 
 @pytest.mark.usefixtures("without_mlflow")  # in this process; the killed ones have it
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_a_study_that_was_killed_has_the_tables_of_one_that_was_not(study: Path, kills: int, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_study_that_was_killed_has_the_tables_of_one_that_was_not(study: Path, tmp_path: Path) -> None:
     plan = make_plan(load_study(study))
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert tiny_study.harness("run", study, "--root", undisturbed, "--local").code == 0
 
     moments = random.Random(0)
-    counts = [*sorted(moments.sample(range(len(plan.units)), kills - 1)), len(plan.units)]
+    counts = [*sorted(moments.sample(range(len(plan.units)), KILLS - 1)), len(plan.units)]
     seen: set[str] = set()
     known: dict[str, tuple[datetime, int]] = {}
     for count in counts:

@@ -189,13 +189,13 @@ WRONG = (
     "s3://bucket/runs?secret_key=canary",
     "s3://bucket/runs?regionn=x&session_token=canary",
     "ftp://user:canary@host/runs",
-    "s3://CANARY:canary@results/runs?endpoint_override=127.0.0.1:1&scheme=http&region=x",
+    AWAY := "s3://CANARY:canary@results/runs?endpoint_override=127.0.0.1:1&scheme=http&region=x",
     "gs://CANARY:canary@bucket/runs",
     "https://canary@host/runs",
 )
 
 
-@pytest.mark.parametrize("root", WRONG)
+@pytest.mark.parametrize("root", [pytest.param(root, marks=pytest.mark.slow if root == AWAY else ()) for root in WRONG])
 def test_a_wrong_root_is_refused_without_its_keys(root: str, study: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setattr("harness.store.bucket.PATIENCE_SECONDS", 0)
     for command in (["status"], ["query", "select * from units"], ["rank", study, "--plugin", "talkative_plugin"]):

@@ -46,7 +46,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@lanes(short=25, full=1200)
+@lanes(short=8, full=1200)
 def test_any_bytes_are_read_or_named(kind: str, examples: int, root: Path, plan: Plan, outside: Guarded) -> None:
     path = min(root.glob(KINDS[kind]))
     good, moment = path.read_bytes(), iter(range(10**9))
@@ -91,7 +91,7 @@ def crafted(draw: st.DrawFn, table: str) -> pa.Table:
     return pa.table(columns)
 
 
-@lanes(short=60, full=2500)
+@lanes(short=25, full=2500)
 def test_any_sealed_part_is_read_or_named(examples: int, root: Path, plan: Plan, outside: Guarded) -> None:
     moment = iter(range(10**9))
 
@@ -117,7 +117,7 @@ def test_any_sealed_part_is_read_or_named(examples: int, root: Path, plan: Plan,
     fuzz(lambda drawn, note: check(*drawn, note), both, notes, examples=examples)
 
 
-@lanes(short=60, full=2500)
+@lanes(short=25, full=2500)
 def test_any_sealed_commit_is_folded_or_named_and_nothing_leaves_the_root(
     examples: int, root: Path, plan: Plan, outside: Guarded, tmp_path: Path
 ) -> None:
@@ -155,7 +155,7 @@ def test_any_sealed_commit_is_folded_or_named_and_nothing_leaves_the_root(
     fuzz(check, tables_, st.lists(some, min_size=3, max_size=3), kinds, examples=examples)
 
 
-@lanes(short=80, full=3000)
+@lanes(short=30, full=3000)
 def test_any_sealed_plan_is_read_or_named(examples: int, root: Path, plan: Plan, outside: Guarded) -> None:
     files, path = Files.open(str(root), write=True), f"studies/{plan.id}.json"
     good = plan.to_json()
@@ -181,7 +181,7 @@ def holds_long(node: Any) -> bool:
     return any(map(holds_long, node)) if isinstance(node, list) else isinstance(node, Long)
 
 
-@lanes(short=80, full=3000)
+@lanes(short=30, full=3000)
 def test_any_sealed_lease_is_read_or_named(examples: int, root: Path, plan: Plan) -> None:
     files, store = Files.open(str(root), write=True), Store.open(str(root))
     times = [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.check import problem as tiny
 from harness.contracts import Augmentation, Images
-from harness.engine.data import DeviceData, PartSamples, batch_bounds, crop, ragged_bounds
+from harness.engine.data import DeviceData, PartSamples, batch_bounds, crop, normalise, ragged_bounds
 from harness.engine.images import rotate
 from harness.engine.seeding import generator
 
@@ -61,6 +61,22 @@ def test_augmented_batches_equal_a_loop_that_crops_mirrors_and_normalises_each_i
         for channel in range(3):
             expected = (pixels[channel] / 255 - tiny.SPEC.mean[channel]) / tiny.SPEC.std[channel]
             np.testing.assert_allclose(image[channel], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@given(sizes, st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_normalising_row_by_row_changes_no_bit_and_no_layout(
+    layout: torch.memory_format, size: tuple[int, ...], seed: int
+) -> None:
+    count, channels, height, width, _ = size
+    rng = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (count, channels, height, width), generator=rng).float()
+    pixels = pixels.contiguous(memory_format=layout)
+    scale, shift = (torch.rand(1, channels, 1, 1, generator=rng) for _ in range(2))
+    found, expected = normalise(pixels, scale, shift), torch.addcmul(shift, pixels, scale)
+    assert torch.equal(found, expected)
+    assert found.stride() == expected.stride()
 
 
 def test_grey_images_are_shown_in_every_channel() -> None:

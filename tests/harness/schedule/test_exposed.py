@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tiny_cluster import head_node
 from harness.schedule import dashboard, exposed
 
 TOKEN = "9c" * 32
+slow = partial(pytest.param, marks=pytest.mark.slow)
 JSON, HTML = "application/json", "text/html"
 OPEN = (200, JSON, "[]")
 
@@ -114,9 +116,9 @@ def test_of_a_cluster_that_wants_a_token_nothing_is_said(
     ("without", "right"),
     [
         ((401, "text/plain", "Unauthorized: Missing authentication token"), "set RAY_AUTH_MODE=token, and RAY_AUTH_"),
-        ((403, "text/plain", "Forbidden: Invalid authentication token"), "its token is another one; put it into"),
-        ((401, "text/plain", "Unauthorized: token expired\nask again"), "token expired"),
-        ((403, HTML, "<html>\n<h1>Forbidden</h1>\n<p>by the gate</p></html>"), "Forbidden"),
+        slow((403, "text/plain", "Forbidden: Invalid authentication token"), "its token is another one; put it into"),
+        slow((401, "text/plain", "Unauthorized: token expired\nask again"), "token expired"),
+        slow((403, HTML, "<html>\n<h1>Forbidden</h1>\n<p>by the gate</p></html>"), "Forbidden"),
         ((500, HTML, "<html>\nbroken"), "500 Server Error"),
         ((204, HTML, ""), "that is no dashboard of Ray"),
     ],

@@ -73,7 +73,7 @@ def test_a_first_ctrl_c_drains_and_keeps_everything(
     assert told.keys() == store.committed()
     assert len(told) < len(units)
     assert error.startswith("Traceback")
-    assert error.endswith("KeyboardInterrupt\n")
+    assert error.endswith("Stopped: SIGINT\n")
     assert process.returncode != 0
     _wait_until_empty(temporary)
 

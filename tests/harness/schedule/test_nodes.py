@@ -38,6 +38,7 @@ def test_a_root_that_a_node_does_not_see_is_refused(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], "probes are removed"
     monkeypatch.setenv("HOME", cluster.home)
     missing = next(found for found in session.nodes() if found.id == node.node_id)
+    Store.open("~/runs", write=True)
     with pytest.raises(RootNotShared) as refused:
         probe_root(session, "~/runs")
     assert missing.name in str(refused.value)

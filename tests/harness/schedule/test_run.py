@@ -18,6 +18,7 @@ from harness import local
 from harness.pricing.budget import Budget
 from harness.process.deaths import TIME_LIMIT
 from harness.schedule import NoRoom, WorkerUnfit, tuning
+from harness.schedule.packing import MORE, MORE_WHERE_FULL
 from harness.search.searches import Searches
 from harness.store import SCHEMAS, Store
 from harness.unit import Kind, Unit
@@ -142,7 +143,8 @@ def test_every_end_is_a_row(misbehaved: dict[str, Any], method: str) -> None:
     assert misbehaved["told"].status[unit.id] == status
     (row,) = store.scan("units").filter(pl.col("unit") == unit.id).collect().to_dicts()
     assert (row["status"], row["attempt"]) == (status, attempts)
-    assert row["share"] == min(1, 0.25 * 2 ** (attempts - 1))
+    more = MORE_WHERE_FULL if exception == "OutOfMemoryError" else MORE
+    assert row["share"] == min(1, 0.25 * more ** (attempts - 1))
     failures = store.scan("failures").filter(pl.col("unit") == unit.id).sort("attempt").collect()
     assert failures["attempt"].to_list() == list(range(1, attempts + (status == "failed")))
     assert set(failures["exception"]) <= {exception}

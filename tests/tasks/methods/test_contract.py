@@ -5,6 +5,8 @@ A new method is tested by being registered: there is nothing to add here. The pr
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness import registry
@@ -13,8 +15,18 @@ from harness.check.problem import scenario_for
 from harness.contracts import METHODS
 
 registry.load()
+
+
+def params(found: list[Case]) -> list[Any]:
+    """Every scenario on the first architecture and every architecture in the first scenario; the rest is slow."""
+    first = found[0]
+    often = [case.architecture == first.architecture or case.scenario == first.scenario for case in found]
+    marks = [() if now else pytest.mark.slow for now in often]
+    return [pytest.param(case, id=str(case), marks=mark) for case, mark in zip(found, marks, strict=True)]
+
+
 BIG = ("resnet18", "tinyvit_11m")
-CASES = [pytest.param(case, id=str(case)) for method in METHODS for case in cases(method)]
+CASES = [param for method in METHODS for param in params(list(cases(method)))]
 EFFECTS = [pytest.param(method, name, id=f"{method}.{name}") for method in METHODS for name in searched_names(method)]
 
 
