@@ -10,6 +10,9 @@ from harness.metrics import derive
 from harness.store import Store
 from harness.unit import Kind
 
+FEW_UNITS = 1_000
+"""Up to here a filter by ids is quick, and reaches the files; of tens of thousands a join is 17 times faster."""
+
 
 def of_units(store: Store, table: str, units: Collection[str]) -> pl.DataFrame:
     """Return the rows of a table that belong to the given unit ids."""
@@ -17,7 +20,9 @@ def of_units(store: Store, table: str, units: Collection[str]) -> pl.DataFrame:
 
 
 def among(rows: pl.LazyFrame, units: Collection[str]) -> pl.LazyFrame:
-    """Return the rows that belong to the given unit ids; of tens of thousands, seventeen times faster than `is_in`."""
+    """Return the rows that belong to the given unit ids."""
+    if len(units) <= FEW_UNITS:
+        return rows.filter(pl.col("unit").is_in(list(units)))
     return rows.join(pl.LazyFrame({"unit": list(units)}, schema={"unit": pl.String}), on="unit", how="semi")
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import polars as pl
 
+from harness.frames import of_units
 from harness.metrics import derive, frame, usable
 from harness.metrics.challenge import of_farm, of_trials
 from harness.ranking import rank_study
 from harness.store import Store
 from harness.tracking.estimates import cell_estimates
-from harness.tracking.plan import KEY, PlannedUnit, StoredPlan
+from harness.tracking.plan import KEY, StoredPlan
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Results:
 
 def read_results(plan: StoredPlan, store: Store) -> Results:
     """Return what the tables of a root hold about a plan."""
-    units = of_units(store, "units", plan.units)
-    of_cells = [unit for units in plan.cells.values() for unit in units]
+    planned = [unit.id for unit in plan.units]
+    units = of_units(store, "units", planned)
+    of_cells = [unit.id for units in plan.cells.values() for unit in units]
     trials = derive(units, of_units(store, "metrics", of_cells))
     judged = usable(trials, plan.classes)
     rankings = rank_study(trials, study=plan.study, classes=plan.classes)
@@ -52,15 +53,10 @@ def read_results(plan: StoredPlan, store: Store) -> Results:
         rankings=rankings,
         is_reported=_same_values(rankings, table),
         epochs=of_units(store, "epochs", of_cells).sort("unit", "epoch"),
-        failures=of_units(store, "failures", plan.units).sort("unit", "attempt"),
+        failures=of_units(store, "failures", planned).sort("unit", "attempt"),
         attacks=_attacks(plan, store),
         definitions=frame(),
     )
-
-
-def of_units(store: Store, table: str, units: Iterable[PlannedUnit]) -> pl.DataFrame:
-    """Return the rows of a table that belong to the given units."""
-    return store.scan(table).filter(pl.col("unit").is_in([unit.id for unit in units])).collect()
 
 
 def _attacks(plan: StoredPlan, store: Store) -> pl.DataFrame:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from harness.frames import of_units
 from harness.metrics import derive
 from harness.store import Store
 from harness.tracking.errors import NoSuchRun
 from harness.tracking.plan import KEY, Cell, PlannedUnit, StoredPlan
-from harness.tracking.results import of_units
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def trials_of(plan: StoredPlan, cell: Cell, store: Store) -> list[TrialRow]:
     """Return the trials of a cell of a plan by seed, with every metric of `harness.metrics.derive`."""
     # Most metrics are relative to the retrain of the same data set, scenario and architecture.
     place = [getattr(cell, name) for name in KEY[:3]]
-    near = [unit for units in plan.cells.values() for unit in units if _place(unit) == place]
+    near = [unit.id for units in plan.cells.values() for unit in units if _place(unit) == place]
     units = of_units(store, "units", near)
     values = derive(units, of_units(store, "metrics", near)).filter(
         pl.col("value").is_not_null(), *(pl.col(name) == getattr(cell, name) for name in KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 import tiny_study
 from polars.testing import assert_frame_equal
 
@@ -22,7 +23,9 @@ def of_study(study: Path, root: Path) -> pl.DataFrame:
     return trials(Store.open(str(root)), make_plan(load_study(study)).units)
 
 
-def test_rows_of_some_units_are_theirs_alone(finished: Path) -> None:
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_rows_of_some_units_are_theirs_alone(few: int, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.frames.FEW_UNITS", few)
     store = Store.open(str(finished))
     units = store.scan("units").collect()["unit"].to_list()[:5]
     for table in ("units", "metrics", "signals", "epochs"):
