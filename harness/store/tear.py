@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from harness.store import fold
 from harness.store.batches import Batch
@@ -46,5 +45,7 @@ def tear_out(files: Files, parts: Parts, batch: Batch, present: Mapping[str, Fil
 
 def _about(content: pa.Table, units: pa.Table, row: int) -> pa.Table:
     """Return what a part tells of the unit and attempt in a row of `units`."""
+    import pyarrow.compute as pc  # takes longer than the rest of pyarrow, and few roots are ever damaged
+
     same = (pc.equal(content[name], units[name][row]) for name in ("unit", "attempt"))
     return content.filter(pc.and_(*same))
