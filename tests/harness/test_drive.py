@@ -281,7 +281,9 @@ def forever(model: nn.Module) -> nn.Module:
         (not_utf8, "unlearn", "OSError", "no such file caf\\udce9"),
         (mute, "unlearn", "Mute", "cannot say what is wrong"),
         (nothing, "unlearn", "NotItsModel", "returned NoneType; it must return its model"),
-        (forever, "unlearn", "TimeLimit", "the unit took more than its limit of 20 s"),
+        pytest.param(
+            *(forever, "unlearn", "TimeLimit", "the unit took more than its limit of 20 s"), marks=pytest.mark.slow
+        ),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )

@@ -255,7 +255,7 @@ def test_what_a_write_raises_is_raised() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_of_many_that_start_at_once_one_gets_the_lease(seed: int, share: float, s3_port: int) -> None:
     """There are no locks, and no conditional writes: claims and listings have to do."""
     many = 8

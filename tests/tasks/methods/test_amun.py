@@ -85,7 +85,15 @@ def plain_loop(retain: bool, forget: bool) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize(("retain", "forget"), [("yes", "yes"), ("no", "yes"), ("yes", "no"), ("no", "no")])
+@pytest.mark.parametrize(
+    ("retain", "forget"),
+    [
+        ("yes", "yes"),
+        ("no", "no"),
+        pytest.param("no", "yes", marks=pytest.mark.slow),
+        pytest.param("yes", "no", marks=pytest.mark.slow),
+    ],
+)
 def test_it_is_the_plain_loop_with_neighbours_found_one_by_one(retain: str, forget: str) -> None:
     found = unlearned(retain=retain, forget=forget).state_dict()
     for name, value in plain_loop(retain == "yes", forget == "yes").state_dict().items():
