@@ -127,10 +127,10 @@ def test_parts_are_emptied(times: int, chaos: Callable[..., Chaos]) -> None:
     damage_parts(finished(chaos, **AUDITED), emptied, times)
 
 
-@repeated(short=0, full=12)
+@repeated(short=1, full=12)
 def test_bits_of_parts_are_flipped(times: int, chaos: Callable[..., Chaos]) -> None:
     """Parts of tables with a bit flipped."""
-    damage_parts(finished(chaos, **AUDITED), flipped, times)
+    damage_parts(finished(chaos, **(AUDITED if times > 1 else {})), flipped, times)
 
 
 @repeated(short=0, full=12)
