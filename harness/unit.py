@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -153,25 +153,26 @@ class Unit:
 
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on, and nothing else: no host, device, thread count or path."""
-        return {name: _content(part) for name, part in self._identifying()}
+        return {name: _content(part) for name, part in self._identifying().items()}
 
     @cached_property
     def id(self) -> str:
         """The first 20 hex digits of the sha256 of the identity's canonical JSON: keys sorted, no blanks, ASCII."""
-        text = ",".join(f'"{name}":{_text(part)}' for name, part in sorted(self._identifying()))
+        text = ",".join([f'"{name}":{_text(part)}' for name, part in sorted(self._identifying().items())])
         return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:20]
 
-    def _identifying(self) -> Iterator[tuple[str, Any]]:
-        """Yield the parts of the identity by name, in no order; what is empty is no part of it."""
-        for name in _IDENTIFYING:
-            part = getattr(self, name)
-            if part is not None and part != "" and (name != "evidence" or part):  # ids are older than evidence
-                yield name, part
+    def _identifying(self) -> dict[str, Any]:
+        """Return the parts of the identity by name, in no order; what is empty is no part of it."""
+        own = vars(self)
+        parts = {name: own[name] for name in _IDENTIFYING if own[name] is not None and own[name] != ""}
+        if not self.evidence:
+            del parts["evidence"]  # ids are older than it
         if self.origin is not None:
-            yield "search_version", SEARCH_VERSION
+            parts["search_version"] = SEARCH_VERSION
         if self.kind in _VERSIONS:
-            yield f"{self.kind.value}_version", _VERSIONS[self.kind]
-        yield "results_version", RESULTS_VERSION
+            parts[f"{self.kind}_version"] = _VERSIONS[self.kind]
+        parts["results_version"] = RESULTS_VERSION
+        return parts
 
     @property
     def cell(self) -> tuple[str, str, str]:
@@ -253,9 +254,9 @@ def _text(part: Any) -> str:
     """Return the canonical JSON of a part; tens of thousands of units share a few data sets, recipes and searches."""
     if isinstance(part, str):
         return encode_basestring_ascii(part)
-    if isinstance(part, tuple) or hasattr(part, "__dataclass_fields__"):
-        return _shared_text(part)
-    return _canonical(part) if part or not isinstance(part, dict) else "{}"
+    if isinstance(part, dict):
+        return _canonical(part) if part else "{}"
+    return _shared_text(part)
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import ray
 from ray import tune
 from ray.tune import registry
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -25,8 +28,11 @@ from harness.schedule.performer import Job, configuration
 from harness.schedule.scratch import discard, temporary_folder
 from harness.schedule.worker import ENDING, UnitWorker
 
-MOST_UNITS = 10_000
-"""Units of one Tuner: it remembers every one of them, with 50 kB."""
+WITHOUT_END = -1
+"""How many units one Tuner runs."""
+
+REMEMBERED = 500
+"""Units that have ended of which Tune knows."""
 
 ROOM_SECONDS = 5.0
 """How long the size of the cluster is taken for granted; nodes come and go."""
@@ -102,11 +108,26 @@ class Feed(Searcher):
 
 
 class InOrder(FIFOScheduler):
-    """First in, first out; the stock scheduler looks at every unit at every step, to no end."""
+    """First in, first out; the stock scheduler looks at every unit at every step, to no end.
+
+    It has Tune forget units that have ended. To restore an experiment, which nobody does, Tune would keep 50 kB of
+    each, and write them down and look for their files at the end.
+    """
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Choose none: Tune starts what is pending in any case."""
+        _forget_most_of_what_ended(tune_controller._tune_controller)
         return None
+
+
+def _forget_most_of_what_ended(tune: Any) -> None:
+    if len(tune._stopped_trials) + len(tune._failed_trials) < 2 * REMEMBERED:
+        return
+    ended = [trial for trial in tune.get_trials() if trial.is_finished()]
+    forgotten = set(ended[:-REMEMBERED])
+    tune.get_trials()[:] = [trial for trial in tune.get_trials() if trial not in forgotten]
+    for kept in (tune._stopped_trials, tune._failed_trials, tune._trials_to_cache):
+        kept -= forgotten
 
 
 class Listener(tune.Callback):
@@ -162,6 +183,14 @@ class Listener(tune.Callback):
         return {}
 
 
+class NoProgress(TrialProgressCallback):
+    """In place of Tune's own, which has nothing to print, and notes of every unit when it last did."""
+
+    def on_trial_result(self, *told: Any, **info: Any) -> None: ...
+    def on_trial_complete(self, *told: Any, **info: Any) -> None: ...
+    def on_trial_error(self, *told: Any, **info: Any) -> None: ...
+
+
 @contextmanager
 def _class_at_hand() -> Iterator[None]:
     """Let Tune remember the class of its workers, for which it asks the cluster three times a unit: 2 ms."""
@@ -180,27 +209,37 @@ def _class_at_hand() -> Iterator[None]:
         del REGISTRY.get, REGISTRY.contains
 
 
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Spare Python the search for garbage in what is there: a whole plan, again and again, for what few units leave."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def fit(feed: Feed, listener: Listener, job: Job) -> None:
-    """Run what the feed suggests until it has no more, or ten thousand units; the listener hears of each end.
+    """Run what the feed suggests until it has no more; the listener hears of each end.
 
     What the listener raises comes out, once the workers are stopped.
     """
-    with environment(**SETTINGS), _class_at_hand(), temporary_folder("harness-") as scratch:
+    with environment(**SETTINGS), _class_at_hand(), _spared(), temporary_folder("harness-") as scratch:
         tuner = tune.Tuner(
             tune.with_parameters(UnitWorker, job=job),
             tune_config=tune.TuneConfig(
                 search_alg=feed,
                 scheduler=InOrder(),  # type: ignore[no-untyped-call]
-                num_samples=MOST_UNITS,
+                num_samples=WITHOUT_END,
                 reuse_actors=True,
-                max_concurrent_trials=MOST_UNITS,  # unset: one at a time; the feed has the limit
+                max_concurrent_trials=sys.maxsize,  # unset: one at a time; the feed has the limit
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
                 name=f"harness-{job.token}",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[listener],
+                callbacks=[listener, NoProgress()],
                 failure_config=tune.FailureConfig(max_failures=0),  # else again with the same resources
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),

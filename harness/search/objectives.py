@@ -8,6 +8,9 @@ PARTS = ("retain", "forget", "val")
 OBJECTIVES = (*(f"{part}_gap" for part in PARTS), "discernibility")
 """All are minimised, 0 is best: |accuracy - retrain's| / 3 on retain, forget and val, and |2 MIA - 1| on val."""
 
+MEASURED = frozenset({*(("accuracy", part) for part in PARTS), ("population_mia", "val")})
+"""The stored metrics that they are made of, with the part of each."""
+
 
 def objectives(trials: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
     """Return `trials` with a column for each of `OBJECTIVES`, and `norm`, their Euclidean norm; null if one is unknown.

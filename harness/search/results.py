@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from harness.frames import among
+from harness.search.objectives import MEASURED
 from harness.store import Store
 
 _COLUMNS = {
@@ -21,7 +22,7 @@ Tuples = list[tuple[Any, ...]]
 
 @dataclass
 class Results:
-    """The metrics and hyperparameters of some units, kept in memory once they were read.
+    """What objectives are made of, and the hyperparameters of some units, kept in memory once they were read.
 
     A driver that tells of each end spares itself the tables: at 50,000 units they take seconds to look through.
     """
@@ -37,10 +38,13 @@ class Results:
         if unit in self.units:
             left = self.store.left_by(unit, tuple(_COLUMNS)) if done else {}
             if left is not None:
-                self._rows[unit] = {table: _tuples(rows, _COLUMNS[table]) for table, rows in left.items()}
+                self._rows[unit] = {
+                    table: _lean(table, zip(*(rows[name].to_pylist() for name in _COLUMNS[table]), strict=True))
+                    for table, rows in left.items()
+                }
 
     def metrics(self, units: Collection[str]) -> pl.DataFrame:
-        """Return `unit, part, metric, value` of those units that have a result."""
+        """Return `unit, part, metric, value` of those units that have a result; of the metrics in `MEASURED` alone."""
         return pl.DataFrame(self._of("metrics", units), schema=_COLUMNS["metrics"], orient="row")
 
     def hyperparameters(self, units: Collection[str]) -> Tuples:
@@ -56,9 +60,11 @@ class Results:
         self._began = True
         for table, columns in _COLUMNS.items():
             rows = among(self.store.scan(table), units).select(*columns).collect()
-            for row in rows.iter_rows():
+            for row in _lean(table, rows.iter_rows()):
                 self._rows.setdefault(row[0], {}).setdefault(table, []).append(row)
 
 
-def _tuples(rows: pa.Table, columns: Collection[str]) -> Tuples:
-    return list(zip(*(rows[name].to_pylist() for name in columns), strict=True))
+def _lean(table: str, rows: Iterable[tuple[Any, ...]]) -> Tuples:
+    """Return rows without what nobody asks for, and each text but once: a driver keeps some of every unit."""
+    wanted = (row for row in rows if table != "metrics" or (row[2], row[1]) in MEASURED)
+    return [tuple(sys.intern(one) if isinstance(one, str) else one for one in row) for row in wanted]

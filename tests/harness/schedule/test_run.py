@@ -9,10 +9,12 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import polars as pl
 import pytest
 import torch
+from ray.tune.experiment import Trial
 
 from harness import local
 from harness.pricing.budget import Budget
@@ -181,11 +183,8 @@ def test_nothing_is_left_behind(misbehaved: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_attempts_go_on_tuners_follow_and_who_times_has_trained(
-    run: Run, make_units: MakeUnits, store: Store, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One unit a Tuner. A fresh process that times would pay for what a first step loads."""
-    monkeypatch.setattr(tuning, "MOST_UNITS", 1)
+def test_attempts_go_on_and_who_times_has_trained(run: Run, make_units: MakeUnits, store: Store, notes: Path) -> None:
+    """A fresh process that times would pay for what a first step loads."""
     units = make_units(["counts"], measures=["accuracy", "run_time"])
     original, _, nothing, counts, _, timed = units
     assert (timed.kind, timed.method) == (Kind.TIMING, counts.method)
@@ -195,6 +194,26 @@ def test_attempts_go_on_tuners_follow_and_who_times_has_trained(
     assert dict(rows) == {original.id: 1, nothing.id: 5, timed.id: 1}
     (note,) = notes.glob("forwards-*")
     assert int(note.read_text()) > 0
+
+
+def test_tune_forgets_what_has_ended_and_nothing_is_lost(
+    run: Run, make_units: MakeUnits, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "REMEMBERED", 2)
+    known, most, heard = WeakSet[Trial](), [0], tuning.Listener.on_step_end
+
+    def hear(self: tuning.Listener, iteration: int, trials: list[Trial], **info: Any) -> None:
+        known.update(trials)
+        most[0] = max(most[0], len(known))
+        heard(self, iteration, trials, **info)
+
+    monkeypatch.setattr(tuning.Listener, "on_step_end", hear)
+    units = make_units(["obedient", "raises", "dies_once"], seeds=6)
+    told = run(store, units)
+    status = {unit.id: "failed" if unit.method.name == "raises" else "done" for unit in units}
+    assert told.status == status
+    assert len(units) == 36
+    assert most[0] <= 12, "four that have ended, and those that run, wait, or end just now"
 
 
 def test_nothing_is_suggested_once_the_budget_is_used_up_and_another_run_goes_on(
