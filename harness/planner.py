@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from harness import registry
 from harness.cell import Cell
 from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError
+from harness.farm import Farm
+from harness.origin import Search
 from harness.search.gates import Gate, Gates
 from harness.study import Study
 from harness.studyfile import Measure
-from harness.unit import DatasetRef, Kind, Named, Unit
+from harness.unit import Kind, Named, Unit
 
 MOST_UNITS = 1_000_000
 """Of a plan: planning takes 50 us for each unit, and gigabytes for so many."""
@@ -76,13 +79,15 @@ class Plan:
         return remaining[::-1]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that is kept beside the results: `status` reads it without any task code."""
+        """Return the document that is kept beside the results: `status` reads it without any task code, and no further
+        than the ids."""
         return {
             "id": self.id,
             "study": self.study.name,
             "question": self.study.question,
             "measures": list(self.study.measures),
             "classes": self.classes(),
+            "ids": [*self.units],
             "units": [unit.to_json() | {"id": unit.id} for unit in self.units.values()],
         }
 
@@ -92,18 +97,28 @@ def make_plan(study: Study) -> Plan:
 
     Raises `PlanTooLarge`, before any unit is made.
     """
+    return _make_plan(study, study.search, study.farm)
+
+
+def make_plan_of_trials(study: Study) -> Plan:
+    """Return the plan of a study but for the units of its searches and its farm: nearly all, and none of it is ranked.
+
+    Raises as `make_plan`.
+    """
+    return _make_plan(study, study.search and replace(study.search, trials=0), None)
+
+
+def _make_plan(study: Study, search: Search | None, farm: Farm | None) -> Plan:
     _refuse_too_large(study)
     units: dict[str, Unit] = {}
     left_out: list[str] = []
-    for dataset in _datasets(study):
-        for architecture in study.architectures:
-            cell = Cell(study, dataset, Named(architecture.name, architecture.version))
-            if study.search is not None:
-                units |= {unit.id: unit for unit in cell.search_units(study.search)}
-            for seed in study.seeds:
-                units |= {unit.id: unit for unit in cell.units(seed, left_out)}
-            if study.farm is not None and not dataset.tampering:
-                units |= {unit.id: unit for unit in cell.farm_units(study.farm)}
+    for cell in _cells(study):
+        if search is not None:
+            units |= {unit.id: unit for unit in cell.search_units(search)}
+        for seed in study.seeds:
+            units |= {unit.id: unit for unit in cell.units(seed, left_out)}
+        if farm is not None and not cell.dataset.tampering:
+            units |= {unit.id: unit for unit in cell.farm_units(farm)}
     stages = sorted(units.values(), key=lambda unit: stage(unit.kind))
     return Plan(study, {unit.id: unit for unit in stages}, tuple(dict.fromkeys(left_out)))
 
@@ -132,11 +147,13 @@ def _about(study: Study, dataset: str) -> int:
     return count
 
 
-def _datasets(study: Study) -> Iterator[DatasetRef]:
-    """Each data set as it is, and as the scenarios of the study have it tampered with."""
+def _cells(study: Study) -> Iterator[Cell]:
+    """Each data set, as it is and as the scenarios of the study have it tampered with, on each architecture."""
     for dataset in study.datasets:
-        tamperings = (registry.tampering_of(scenario) for scenario in study.scenarios_on(dataset.name))
-        yield from (replace(dataset, tampering=tampering) for tampering in dict.fromkeys(tamperings))
+        tamperings = dict.fromkeys(registry.tampering_of(scenario) for scenario in study.scenarios_on(dataset.name))
+        for tampering, architecture in product(tamperings, study.architectures):
+            named = Named(architecture.name, architecture.version)
+            yield Cell(study, replace(dataset, tampering=tampering), named)
 
 
 def begin_order(units: Sequence[Unit], gates: Gates) -> dict[str, int]:

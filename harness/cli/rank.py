@@ -106,14 +106,15 @@ def _of_study(study: str, root: str | None, plugin: tuple[str, ...]) -> Results:
     registry.load(plugin)
     from harness.cli.challenge import stored_scores
     from harness.frames import trials
-    from harness.planner import make_plan
+    from harness.planner import make_plan, make_plan_of_trials
     from harness.store import Store
     from harness.study import load_study
     from harness.views import cautions_of, classes_of, refuse_empty
 
-    plan, store = make_plan(load_study(study)), Store.open(root)
-    refuse_empty(plan, store)
-    name = plan.study.name
+    loaded, store = load_study(study), Store.open(root)
+    plan, name = make_plan_of_trials(loaded), loaded.name
+    if store.committed().isdisjoint(plan.units):
+        refuse_empty(make_plan(loaded), store)  # its searches may have begun
     scores = stored_scores(store, name)
     return Results(name, trials(store, plan.units), classes_of(plan), scores, cautions_of(plan))
 

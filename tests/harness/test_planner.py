@@ -20,7 +20,7 @@ from torch import nn
 
 from harness import registry
 from harness.contracts import METHODS, RETAIN, Run, View, method
-from harness.planner import Plan, make_plan, stage, with_needs
+from harness.planner import Plan, make_plan, make_plan_of_trials, stage, with_needs
 from harness.study import load_study
 from harness.unit import Kind, Unit
 
@@ -481,6 +481,17 @@ def test_what_is_chosen_brings_its_needs_in_the_order_of_the_plan(tiny: Path, da
     chosen = [plan.units[key] for key in data.draw(subsets(plan))]
     wanted = {unit.id for unit in chosen} | {need for unit in chosen for need in unit.needs}
     assert [unit.id for unit in with_needs(plan, chosen)] == [key for key in plan.units if key in wanted]
+
+
+@pytest.mark.parametrize("suite", ["digits18", "fashion18"])
+def test_the_plan_of_trials_lacks_searches_and_farm_alone(suite: str) -> None:
+    study = load_study(suite)
+    assert study.search is not None
+    study = replace(study, search=replace(study.search, trials=2, seeds=(0, 77)))  # one of them is no seed of the study
+    whole, trials = make_plan(study), make_plan_of_trials(study)
+    kept = {unit.id: unit for unit in whole.units.values() if unit.kind != Kind.SEARCH and not unit.kind.of_farm}
+    assert list(trials.units.items()) == list(kept.items())
+    assert 0 < len(kept) < len(whole.units)
 
 
 def test_the_stored_document_gives_the_units_back(tiny: Path) -> None:

@@ -107,7 +107,8 @@ def test_a_trial_of_a_search_is_measured_against_the_same_retrain(own: Path) -> 
     changed: dict[str, Any] = {"unit": "f" * 16, "kind": "search", "config": "suggestion=0"}
     store.commit("f" * 16, {name: [row | changed for row in frame.to_dicts()] for name, frame in rows.items()})
     suggested = planned | {"id": changed["unit"]} | {name: changed[name] for name in ("kind", "config")}
-    store.write_plan(plan, document | {"units": [*document["units"], suggested]})
+    more = {"ids": [*document["ids"], changed["unit"]], "units": [*document["units"], suggested]}
+    store.write_plan(plan, document | more)
 
     found = harness.results(str(own)).filter(method="ct", seed=0)
     assert found["kind"].to_list() == ["search", "unlearn"]
