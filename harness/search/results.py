@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
-import polars as pl
-
 from harness.frames import among
-from harness.search.objectives import MEASURED
+from harness.search.objectives import MEASURED, Measured
 from harness.store import Store
 
-_COLUMNS = {
-    "metrics": {"unit": pl.String, "part": pl.String, "metric": pl.String, "value": pl.Float64},
-    "hyperparameters": {"unit": pl.String, "name": pl.String, "number": pl.Float64, "text": pl.String},
-}
-Tuples = list[tuple[Any, ...]]
+_COLUMNS = {"metrics": ("unit", "metric", "part", "value"), "hyperparameters": ("unit", "name", "number", "text")}
+
+Setting = tuple[str, float | None, str | None]
+"""A hyperparameter: its name, and its number or text."""
+
+
+@dataclass(slots=True)
+class Left:
+    """What a unit left: nothing if it failed. Of each of 50,000 there is one in memory."""
+
+    measured: dict[tuple[str, str], float] = field(default_factory=dict)
+    settings: list[Setting] = field(default_factory=list)
 
 
 @dataclass
@@ -30,7 +35,7 @@ class Results:
     store: Store
     units: frozenset[str]
     """What the first look at the tables reads at once."""
-    _rows: dict[str, dict[str, Tuples]] = field(default_factory=dict)
+    _left: dict[str, Left] = field(default_factory=dict)
     _began: bool = False
 
     def note(self, unit: str, *, done: bool) -> None:
@@ -38,33 +43,34 @@ class Results:
         if unit in self.units:
             left = self.store.left_by(unit, tuple(_COLUMNS)) if done else {}
             if left is not None:
-                self._rows[unit] = {
-                    table: _lean(table, zip(*(rows[name].to_pylist() for name in _COLUMNS[table]), strict=True))
-                    for table, rows in left.items()
-                }
+                self._left[unit] = Left()
+                for table, rows in left.items():
+                    self._keep(table, zip(*(rows[name].to_pylist() for name in _COLUMNS[table]), strict=True))
 
-    def metrics(self, units: Collection[str]) -> pl.DataFrame:
-        """Return `unit, part, metric, value` of those units that have a result; of the metrics in `MEASURED` alone."""
-        return pl.DataFrame(self._of("metrics", units), schema=_COLUMNS["metrics"], orient="row")
+    def measured(self, units: Collection[str]) -> list[Measured]:
+        """Return the metrics in `MEASURED` of some units, in their order."""
+        return [left.measured for left in self._of(units)]
 
-    def hyperparameters(self, units: Collection[str]) -> Tuples:
-        """Return `unit, name, number, text` of those units that have a result."""
-        return self._of("hyperparameters", units)
+    def settings(self, units: Collection[str]) -> list[list[Setting]]:
+        """Return the hyperparameters of some units, in their order."""
+        return [left.settings for left in self._of(units)]
 
-    def _of(self, table: str, units: Collection[str]) -> Tuples:
-        if any(unit not in self._rows for unit in units):
-            self._read({*units, *(() if self._began else self.units)} - self._rows.keys())
-        return [row for unit in units for row in self._rows.get(unit, {}).get(table, ())]
+    def _of(self, units: Collection[str]) -> list[Left]:
+        if any(unit not in self._left for unit in units):
+            self._read({*units, *(() if self._began else self.units)} - self._left.keys())
+        return [self._left.get(unit) or Left() for unit in units]
 
     def _read(self, units: Collection[str]) -> None:
         self._began = True
         for table, columns in _COLUMNS.items():
-            rows = among(self.store.scan(table), units).select(*columns).collect()
-            for row in _lean(table, rows.iter_rows()):
-                self._rows.setdefault(row[0], {}).setdefault(table, []).append(row)
+            self._keep(table, among(self.store.scan(table), units).select(*columns).collect().iter_rows())
 
-
-def _lean(table: str, rows: Iterable[tuple[Any, ...]]) -> Tuples:
-    """Return rows without what nobody asks for, and each text but once: a driver keeps some of every unit."""
-    wanted = (row for row in rows if table != "metrics" or (row[2], row[1]) in MEASURED)
-    return [tuple(sys.intern(one) if isinstance(one, str) else one for one in row) for row in wanted]
+    def _keep(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Keep of each unit what is asked for, and each text but once."""
+        for unit, *row in rows:
+            left = self._left.setdefault(unit, Left())
+            if table == "hyperparameters":
+                name, number, text = row
+                left.settings.append((intern(name), number, text and intern(text)))
+            elif (metric := MEASURED.get((row[0], row[1]))) and row[2] is not None:
+                left.measured[metric] = row[2]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-
-import polars as pl
 
 from harness.contracts.space import Range, Value
 from harness.origin import Chosen, Suggested
 from harness.search.choice import Best, best_of
-from harness.search.objectives import OBJECTIVES, norm, objectives
+from harness.search.objectives import OBJECTIVES, objectives
 from harness.search.results import Results
 from harness.search.samplers import Values, nsga3_suggestions, random_suggestion
 from harness.search.stream import Stream, stream_of, streams_of
@@ -64,9 +62,11 @@ class Searches:
         assert isinstance(unit.origin, Chosen)
         return self._best(streams_of(unit), unit.origin.search.trials)
 
-    def retrain_of(self, unit: Unit) -> str:
-        """Return the id of the retrain that a trial is compared with."""
-        return self._retrains[unit.cell, unit.seed]
+    def objectives(self, trials: Sequence[Unit]) -> list[dict[str, float | None]]:
+        """Return the objectives of some trials, in their order."""
+        measured = self._results.measured([unit.id for unit in trials])
+        retrains = self._results.measured([self._retrains[unit.cell, unit.seed] for unit in trials])
+        return [objectives(*both) for both in zip(measured, retrains, strict=True)]
 
     def _choose(self, streams: tuple[Stream, ...], trials: int) -> Best | None:
         return best_of({stream: self._objectives(stream, trials) for stream in streams})
@@ -93,33 +93,28 @@ class Searches:
 
     def _known(self, stream: Stream, units: list[Unit]) -> dict[int, tuple[float, ...]]:
         """Return the objectives of the suggestions that are usable with every seed of the stream, by number."""
-        frame = self._frame(units)
-        wanted = [*frame["unit"], *frame["retrain"].unique()]
-        rows = objectives(frame, self._results.metrics(wanted))
-        means = rows.group_by("number").agg(
-            *(pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).mean()).alias(name) for name in OBJECTIVES),
-            seeds=pl.len(),
-        )
-        usable = means.filter(norm().is_finite() & (pl.col("seeds") == len(stream.seeds)))
-        return {row[0]: row[1:] for row in usable.select("number", *OBJECTIVES).iter_rows()}
-
-    def _frame(self, units: Iterable[Unit]) -> pl.DataFrame:
-        """Return a row for each trial: `unit`, `retrain` (of its seed) and `number`."""
-        rows = []
-        for unit in units:
+        found = defaultdict[int, list[tuple[float | None, ...]]](list)
+        for unit, of_unit in zip(units, self.objectives(units), strict=True):
             assert isinstance(unit.origin, Suggested)
-            rows.append((unit.id, self.retrain_of(unit), unit.origin.number))
-        schema = {"unit": pl.String, "retrain": pl.String, "number": pl.Int64}
-        return pl.DataFrame(rows, schema=schema, orient="row")
+            found[unit.origin.number].append(tuple(of_unit.values()))
+        means = {number: tuple(map(_mean, zip(*some, strict=True))) for number, some in found.items()}
+        full = (number for number, some in found.items() if len(some) == len(stream.seeds))
+        return {number: means[number] for number in full if all(map(math.isfinite, means[number]))}
 
     def _drawn(self, stream: Stream, numbers: Iterable[int]) -> dict[int, Values]:
         """Return the hyperparameters that committed trials ran with, by number of the suggestion."""
         space, found = stream.space, defaultdict[int, Values](dict)
-        number_of = {unit.id: number for number in numbers for unit in self._trials[stream][number]}
-        for unit, name, value, text in self._results.hyperparameters(number_of):
-            if name in space:
-                found[number_of[unit]][name] = _typed(space[name], value, text)
+        numbered = [(number, unit.id) for number in numbers for unit in self._trials[stream][number]]
+        settings = self._results.settings([unit for _, unit in numbered])
+        for (number, _), of_unit in zip(numbered, settings, strict=True):
+            if drawn := {name: _typed(space[name], value, text) for name, value, text in of_unit if name in space}:
+                found[number] |= drawn
         return {number: {name: values[name] for name in space} for number, values in found.items()}
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else math.nan
 
 
 def _typed(range_: Range, number: float | None, text: str | None) -> Value:

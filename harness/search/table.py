@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from harness.frames import of_units
 from harness.origin import Chosen, Suggested
-from harness.search.objectives import OBJECTIVES, norm, objectives
+from harness.search.objectives import OBJECTIVES, norm
 from harness.search.searches import Searches
 from harness.search.stream import Stream, stream_of
 from harness.store import Store
@@ -29,13 +28,11 @@ def search_rows(units: Mapping[str, Unit], study: str, store: Store) -> pl.DataF
         return polars_schema("searches").to_frame()
     searches = Searches(units.values(), store)
     chosen = _chosen(units, searches)
-    rows_of = [_row(unit, study, chosen) | {"retrain": searches.retrain_of(unit)} for unit in done]
-    frame = pl.DataFrame(rows_of, infer_schema_length=None)
-    wanted = [*frame["unit"], *frame["retrain"].unique()]
-    rows = objectives(frame, of_units(store, "metrics", wanted))
+    found = zip(done, searches.objectives(done), strict=True)
+    rows = pl.DataFrame([_row(unit, study, chosen) | of_unit for unit, of_unit in found], infer_schema_length=None)
     suggestion = ("dataset", "scenario", "architecture", "method", "seeds", "config")
     means = (pl.col(name).mean().over(suggestion) for name in OBJECTIVES)
-    complete = (pl.col("norm").is_not_null().sum() == pl.col("tried_on").first()).over(suggestion)
+    complete = (norm().is_not_null().sum() == pl.col("tried_on").first()).over(suggestion)
     norms = rows.select(*means, complete=complete).select(norm=pl.when("complete").then(norm()))
     schema = polars_schema("searches")
     return rows.with_columns(norms["norm"]).select(schema.names()).cast(schema)

@@ -158,14 +158,15 @@ def _conform(files: Files, commit: Commit, table: str, stream: pa.Buffer) -> pa.
     """Return the stored rows with today's columns; those of an older version lack the later ones."""
     rows = pa.ipc.open_stream(stream).read_all()
     schema = SCHEMAS[table] if table in COMMITTED else pa.schema([])
-    unknown = [f"{table}.{name}" for name in rows.column_names if name not in schema.names]
-    if unknown or not schema.names:
+    known, found = schema.names, rows.column_names  # each a new list, whenever it is asked for
+    unknown = [f"{table}.{name}" for name in found if name not in known]
+    if unknown or not known:
         what = unknown[0] if unknown else table
         raise SchemaMismatch(f"{files.where(commit.path)} holds {what}, unknown here; use the version that wrote it")
     check_rows(table, rows)
-    if rows.column_names == schema.names:
+    if found == known:
         return rows
     for field in schema:
-        if field.name not in rows.column_names:
+        if field.name not in found:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))
-    return rows.select(schema.names)
+    return rows.select(known)

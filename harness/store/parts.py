@@ -16,6 +16,7 @@ import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -49,6 +50,9 @@ def path_of(table: str, folder: str, names: Iterable[str]) -> str:
 def split(table: str, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """Yield each folder of `table` with its rows."""
     folders = folders_of(table, rows)
+    if len(set(folders)) == 1:
+        yield folders[0], rows
+        return
     for chosen in dict.fromkeys(folders):
         yield chosen, rows.filter(pa.array([folder == chosen for folder in folders]))
 
@@ -57,7 +61,7 @@ def folders_of(table: str, rows: pa.Table) -> list[str]:
     """Return for each row its folder in `table`: `""`, or `dataset=.../` and so on in percent code."""
     columns = PARTITIONS.get(table, ())
     values = zip(*(rows[name].to_pylist() for name in columns), strict=True) if columns else [()] * len(rows)
-    return ["".join(f"{name}={_segment(one)}/" for name, one in zip(columns, row, strict=True)) for row in values]
+    return [_folder(columns, row) for row in values]
 
 
 def encode(
@@ -231,6 +235,11 @@ def _temporary_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="harness-parts-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+@lru_cache(maxsize=1024)
+def _folder(columns: tuple[str, ...], values: tuple[str | None, ...]) -> str:
+    return "".join(f"{name}={_segment(one)}/" for name, one in zip(columns, values, strict=True))
 
 
 def _segment(value: str | None) -> str:

@@ -64,9 +64,12 @@ COMMITTED: tuple[str, ...] = tuple(
 )
 
 
+_ABOUT_UNITS = {name for name, schema in SCHEMAS.items() if tuple(schema.names[: len(IDENTITY)]) == IDENTITY}
+
+
 def is_about_units(table: str) -> bool:
     """Say whether the rows of `table` start with the identity of a unit."""
-    return table in SCHEMAS and tuple(SCHEMAS[table].names[: len(IDENTITY)]) == IDENTITY
+    return table in _ABOUT_UNITS
 
 
 def schema_of(table: str) -> pa.Schema:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.contracts import Recipe
 from harness.search.choice import best_of
-from harness.search.objectives import OBJECTIVES, objectives
+from harness.search.objectives import OBJECTIVES, norm, objectives
 from harness.search.stream import Stream
 from harness.unit import Named
 
@@ -22,30 +22,30 @@ def stream(*seeds: int) -> Stream:
     return Stream("digits", "random:0.1", "cnn_small", Named("finetune", 1), (), seeds, "random", 0, Recipe())
 
 
+def measured(retain: float, forget: float, val: float, mia: float) -> dict[tuple[str, str], float]:
+    accuracy = {"retain": retain, "forget": forget, "val": val, "test": 0.123}  # test must play no part
+    return {("accuracy", part): value for part, value in accuracy.items()} | {("population_mia", "val"): mia}
+
+
 def test_objectives_by_hand() -> None:
-    stored = {
-        "retrain": {"retain": 0.9, "forget": 0.6, "val": 0.7, "mia": 0.5},
-        "good": {"retain": 0.9, "forget": 0.6, "val": 0.7, "mia": 0.5},
-        "poor": {"retain": 0.6, "forget": 0.9, "val": 0.4, "mia": 0.8},
-        "inverse": {"retain": 0.9, "forget": 0.6, "val": 0.7, "mia": 0.1},
-        "unknown": {"retain": 0.9, "forget": 0.6, "val": 0.7, "mia": None},
+    retrain = measured(0.9, 0.6, 0.7, 0.5)
+    found = {
+        "good": objectives(retrain | {("accuracy", "test"): 1.0}, retrain),
+        "poor": objectives(measured(0.6, 0.9, 0.4, 0.8), retrain),
+        "inverse": objectives(measured(0.9, 0.6, 0.7, 0.1), retrain),
     }
-    rows = [
-        (unit, "val" if name == "mia" else name, "population_mia" if name == "mia" else "accuracy", value)
-        for unit, values in stored.items()
-        for name, value in values.items()
-    ]
-    rows += [(unit, "test", "accuracy", 0.0) for unit in stored]  # must play no part
-    metrics = pl.DataFrame(rows, schema=["unit", "part", "metric", "value"], orient="row")
-    trials = pl.DataFrame({"unit": ["good", "poor", "inverse", "unknown", "absent"]}).with_columns(
-        retrain=pl.lit("retrain")
-    )
-    found = {row[0]: row[1:] for row in objectives(trials, metrics).select("unit", *OBJECTIVES, "norm").iter_rows()}
-    assert found["good"] == pytest.approx((0, 0, 0, 0, 0))
-    assert found["poor"] == pytest.approx((0.1, 0.1, 0.1, 0.6, math.sqrt(0.03 + 0.36)))
-    assert found["inverse"] == pytest.approx((0, 0, 0, 0.8, 0.8)), "an attack that is wrong tells as much"
-    assert found["unknown"][-2:] == (None, None)
-    assert found["absent"] == (None,) * 5
+    by_name = {name: [each[one] for one in OBJECTIVES] for name, each in found.items()}
+    assert by_name["good"] == pytest.approx([0, 0, 0, 0])
+    assert by_name["poor"] == pytest.approx([0.1, 0.1, 0.1, 0.6])
+    assert by_name["inverse"] == pytest.approx([0, 0, 0, 0.8]), "an attack that is wrong tells as much"
+    attacked = {("population_mia", "val"): 0.75, ("accuracy", "val"): 0.5}
+    assert objectives(attacked, retrain) == dict.fromkeys(OBJECTIVES) | {
+        "val_gap": pytest.approx(0.2 / 3),
+        "discernibility": 0.5,
+    }
+    assert objectives({}, retrain) == objectives({("accuracy", "val"): 0.5}, {}) == dict.fromkeys(OBJECTIVES)
+    poor = pl.DataFrame([found["poor"], dict.fromkeys(OBJECTIVES)], schema=dict.fromkeys(OBJECTIVES, pl.Float64))
+    assert poor.select(norm()).to_series().to_list() == [pytest.approx(math.sqrt(0.03 + 0.36)), None]
 
 
 def test_the_best_of_any_seed_is_chosen() -> None:
