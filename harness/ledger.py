@@ -80,7 +80,7 @@ class Ledger:
         self.failed: list[Unit] = []
         self.reused = self.loaded = 0
         self._elsewhere: dict[str, frozenset[str]] = {}
-        self._unfolded = 0
+        self._unfolded: set[str] = set()
         self._folded_at = time.monotonic()
 
     @contextmanager
@@ -107,19 +107,22 @@ class Ledger:
         self.drop_models()
 
     def note(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
-        """Count a unit that ended after so many seconds, while `busy` ran; fold every 500 units or 30 seconds."""
+        """Count a unit that ended after so many seconds, while `busy` ran; fold every 500 units or 30 seconds.
+
+        What has ended, but was not told of yet, is not folded: who is told of it reads its commit.
+        """
         self.progress.ended(unit, status, seconds, busy)
         self.ran[status] += 1
         if status == "failed":
             self.failed.append(unit)
         else:
             self._looked_at(unit)
-        self._unfolded += 1
+        self._unfolded.add(unit.id)
         self.lease.beat()
         now = time.monotonic()
-        if self._unfolded >= FOLD_UNITS or now - self._folded_at >= FOLD_SECONDS:
-            self.store.fold(self.plan.units)
-            self._unfolded, self._folded_at = 0, now
+        if len(self._unfolded) >= FOLD_UNITS or now - self._folded_at >= FOLD_SECONDS:
+            self.store.fold(self._unfolded)
+            self._unfolded, self._folded_at = set(), now
 
     def note_warmth(self, reused: int, loaded: int) -> None:
         """Count what workers had already, and what not."""

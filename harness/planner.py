@@ -16,6 +16,7 @@ from harness.contracts.dataset import DATASETS
 from harness.errors import HarnessError
 from harness.farm import Farm
 from harness.origin import Search
+from harness.process.garbage import not_sought
 from harness.search.gates import Gate, Gates
 from harness.study import Study
 from harness.studyfile import Measure
@@ -108,6 +109,7 @@ def make_plan_of_trials(study: Study) -> Plan:
     return _make_plan(study, study.search and replace(study.search, trials=0), None)
 
 
+@not_sought()
 def _make_plan(study: Study, search: Search | None, farm: Farm | None) -> Plan:
     _refuse_too_large(study)
     units: dict[str, Unit] = {}

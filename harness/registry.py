@@ -21,6 +21,7 @@ from harness.contracts.method import METHODS, MethodSpec
 from harness.contracts.run import TrainingArtifact
 from harness.contracts.scenario import SCENARIOS, InvalidScenario, Scenario, Tampering
 from harness.errors import HarnessError, did_you_mean
+from harness.process.garbage import not_sought
 
 BUILT_IN = ("tasks",)
 ENTRY_POINTS = "harness.tasks"
@@ -43,6 +44,7 @@ class PluginMissing(HarnessError):
 
 
 @cache
+@not_sought()
 def load(plugins: tuple[str, ...] = ()) -> None:
     """Import every module of the built-in tasks, of the installed plug-ins and of the named ones.
 

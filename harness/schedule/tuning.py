@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from harness.process.garbage import sought_in_what_comes
 from harness.process.interrupt import Draining
 from harness.schedule.backlog import Backlog, Stage, Suggestion
 from harness.schedule.demand import Capacity, load
@@ -209,22 +209,12 @@ def _class_at_hand() -> Iterator[None]:
         del REGISTRY.get, REGISTRY.contains
 
 
-@contextmanager
-def _spared() -> Iterator[None]:
-    """Spare Python the search for garbage in what is there: a whole plan, again and again, for what few units leave."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
 def fit(feed: Feed, listener: Listener, job: Job) -> None:
     """Run what the feed suggests until it has no more; the listener hears of each end.
 
     What the listener raises comes out, once the workers are stopped.
     """
-    with environment(**SETTINGS), _class_at_hand(), _spared(), temporary_folder("harness-") as scratch:
+    with environment(**SETTINGS), _class_at_hand(), sought_in_what_comes(), temporary_folder("harness-") as scratch:
         tuner = tune.Tuner(
             tune.with_parameters(UnitWorker, job=job),
             tune_config=tune.TuneConfig(

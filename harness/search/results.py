@@ -42,7 +42,8 @@ class Results:
         """Read what a unit left that ends now; nothing if it failed."""
         if unit in self.units:
             left = self.store.left_by(unit, tuple(_COLUMNS)) if done else {}
-            if left is not None:
+            self._left.pop(unit, None)
+            if left is not None:  # else another driver folded it: it is read from the tables
                 self._left[unit] = Left()
                 for table, rows in left.items():
                     self._keep(table, zip(*(rows[name].to_pylist() for name in _COLUMNS[table]), strict=True))
@@ -58,12 +59,14 @@ class Results:
     def _of(self, units: Collection[str]) -> list[Left]:
         if any(unit not in self._left for unit in units):
             self._read({*units, *(() if self._began else self.units)} - self._left.keys())
-        return [self._left.get(unit) or Left() for unit in units]
+        return [self._left[unit] for unit in units]
 
     def _read(self, units: Collection[str]) -> None:
         self._began = True
         for table, columns in _COLUMNS.items():
             self._keep(table, among(self.store.scan(table), units).select(*columns).collect().iter_rows())
+        for unit in units:
+            self._left.setdefault(unit, Left())  # the tables hold nothing of it: they are not asked again
 
     def _keep(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Keep of each unit what is asked for, and each text but once."""

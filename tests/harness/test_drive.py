@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -411,16 +411,28 @@ def test_a_dead_driver_is_no_obstacle(tmp_path: Path) -> None:
 def test_commits_are_folded_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness import ledger
 
+    """But none that nobody was told of yet, as workers may leave them: who is told reads the commit."""
     study, root = study_with(tmp_path, "finetune", "ct", seeds=2), tmp_path / "runs"
     pending: list[int] = []
+    told: list[str] = []
+    folded: list[Collection[str]] = []
+    fold = Store.fold
+
+    def noted(store: Store, units: Collection[str]) -> int:
+        folded.append(set(units))
+        return fold(store, units)
 
     class Watching(Noted):
         def ended(self, unit: Unit, status: Status, seconds: float, busy: int) -> None:
             pending.append(len(list((root / "commits").glob("*.arrow"))))
+            told.append(unit.id)
 
     monkeypatch.setattr(ledger, "FOLD_UNITS", 3)
+    monkeypatch.setattr(Store, "fold", noted)
     run(study, root, progress=Watching())
     assert pending == [1, 2, 3] * 3 + [1]
+    everything = set(told)  # at the beginning, and at the end, what any driver left
+    assert folded == [everything, set(told[:3]), set(told[3:6]), set(told[6:9]), everything]
 
 
 def test_a_run_of_the_public_face_takes_a_study_a_path_or_a_name(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from harness.check import problem
 from harness.contracts import DATASETS, FORGET, Run, View, method, ranges
 from harness.ledger import Silent, Summary
 from harness.planner import Plan, make_plan
+from harness.search.objectives import MEASURED
+from harness.search.results import Results
 from harness.search.searches import Searches
 from harness.search.stream import streams_of
 from harness.search.table import search_rows
@@ -109,8 +111,9 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, s
     _the_table_agrees(plan, store)
 
 
-def test_a_run_looks_at_the_tables_at_most_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two streams of two generations: at 50,000 units, each look takes seconds. A new root needs none."""
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables that were read, in order."""
     looks: list[str] = []
     scan = Store.scan
 
@@ -119,12 +122,32 @@ def test_a_run_looks_at_the_tables_at_most_once(tmp_path: Path, monkeypatch: pyt
         return scan(store, table)
 
     monkeypatch.setattr(Store, "scan", counted)
+    return looks
+
+
+def test_a_run_looks_at_the_tables_at_most_once(tmp_path: Path, looks: list[str]) -> None:
+    """Of two streams of two generations: at 50,000 units, each look takes seconds. A new root needs none."""
     path = study(tmp_path, search=SEARCH | {"select": "reference"})
     with pytest.raises(KeyboardInterrupt):
         run(path, tmp_path / "runs", progress=Killer(20))
     assert not looks
     run(path, tmp_path / "runs")
     assert looks == ["metrics", "hyperparameters"]
+
+
+def test_what_another_driver_folded_is_read_from_the_tables_and_once(tmp_path: Path, looks: list[str]) -> None:
+    run(study(tmp_path), tmp_path / "runs")
+    units = [unit.id for unit in plan_of(study(tmp_path)).units.values() if unit.kind == Kind.RETRAIN]
+    results = Results(Store.open(str(tmp_path / "runs")), frozenset(units))
+    looks.clear()
+    for unit in units:
+        results.note(unit, done=True)
+    measured = results.measured(units)
+    assert looks == ["metrics", "hyperparameters"]
+    assert [metrics.keys() for metrics in measured] == [MEASURED.keys()] * len(units)
+    assert results.measured([*units, "unknown"]) == [*measured, {}]
+    assert results.settings(["unknown"]) == [[]]
+    assert looks == ["metrics", "hyperparameters"] * 2
 
 
 def _the_best_was_taken(plan: Plan, store: Store) -> None:
