@@ -105,6 +105,7 @@ class Cell:
 
     def search_units(self, search: Search) -> Iterator[Unit]:
         """Every trial after its original and retrain, and after all trials of earlier generations."""
+        suggested = [search.suggested(number, seeds) for number in range(search.trials) for seeds in search.streams]
         for scenario in self._scenarios:
             where = self._scenario(scenario)
             yield from self._evidence.get(scenario, ())
@@ -118,12 +119,10 @@ class Cell:
                 for seed in originals:
                     yield from self._shared(where, choice, seed)
                 trials = {seed: self._trial(where, choice, seed, original) for seed, original in originals.items()}
-                for number in range(search.trials):
-                    config = _joined(choice.config, f"suggestion={number}")
-                    for seeds in search.streams:
-                        origin = search.suggested(number, seeds)
-                        for seed in seeds:
-                            yield replace(trials[seed], kind=Kind.SEARCH, config=config, origin=origin)
+                for origin in suggested:
+                    config = _joined(choice.config, f"suggestion={origin.number}")
+                    for seed in origin.seeds:
+                        yield replace(trials[seed], kind=Kind.SEARCH, config=config, origin=origin)
 
     def farm_units(self, farm: Farm) -> Iterator[Unit]:
         """Each shadow, its retrains, and every audited method on it: one after the other, so that it stays warm.

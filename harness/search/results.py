@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
 
+import polars as pl
+
 from harness.frames import among
 from harness.search.objectives import MEASURED, Measured
 from harness.store import Store
@@ -64,7 +66,10 @@ class Results:
     def _read(self, units: Collection[str]) -> None:
         self._began = True
         for table, columns in _COLUMNS.items():
-            self._keep(table, among(self.store.scan(table), units).select(*columns).collect().iter_rows())
+            rows = self.store.scan(table)
+            if table == "metrics":
+                rows = rows.filter(pl.col("metric").is_in({metric for metric, _ in MEASURED}))
+            self._keep(table, among(rows, units).select(*columns).collect().iter_rows())
         for unit in units:
             self._left.setdefault(unit, Left())  # the tables hold nothing of it: they are not asked again
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
+from functools import partial
 from itertools import pairwise
 
 import polars as pl
@@ -18,11 +19,11 @@ from harness.tracking.results import Results
 
 
 class ByCell:
-    """The rows of a frame by cell."""
+    """The rows of a frame by cell; those of no cell, such as thousands of trials of a search, are left out."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
+    def __init__(self, frame: pl.DataFrame, cells: pl.DataFrame) -> None:
         self._empty = frame.clear()
-        self._parts = frame.partition_by(KEY, as_dict=True)
+        self._parts = frame.join(cells, on=KEY, how="semi", maintain_order="left").partition_by(KEY, as_dict=True)
 
     def __getitem__(self, cell: Cell) -> pl.DataFrame:
         return self._parts.get(astuple(cell), self._empty)
@@ -33,10 +34,11 @@ class CellRuns:
 
     def __init__(self, plan: StoredPlan, results: Results, parent: str) -> None:
         self._plan, self._results, self._parent = plan, results, parent
-        self._units, self._trials = ByCell(results.units), ByCell(results.trials)
-        self._estimates, self._judged = ByCell(results.estimates), ByCell(results.judged)
-        self._epochs, self._failures = ByCell(results.epochs), ByCell(results.failures)
-        self._attacks = ByCell(results.attacks)
+        by_cell = partial(ByCell, cells=plan.cell_frame)
+        self._units, self._trials = by_cell(results.units), by_cell(results.trials)
+        self._estimates, self._judged = by_cell(results.estimates), by_cell(results.judged)
+        self._epochs, self._failures = by_cell(results.epochs), by_cell(results.failures)
+        self._attacks = by_cell(results.attacks)
         self._rankings = results.rankings.partition_by("method", "config", as_dict=True)
         self._with_pools = len(plan.pools.union(of_farm(results.attacks)["pool"])) > 1
         self._differs = [name for name in KEY[:3] if len({getattr(cell, name) for cell in plan.cells}) > 1]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any, Protocol
+
+import polars as pl
 
 from harness.ranking import REFERENCES, competitor_config
 from harness.tracking.content import DataInput
@@ -90,6 +92,11 @@ class StoredPlan:
             if unit.cell in by_cell:
                 by_cell[unit.cell].append(unit)
         return by_cell
+
+    @cached_property
+    def cell_frame(self) -> pl.DataFrame:
+        """The cells as rows with the columns of `KEY`."""
+        return pl.DataFrame([astuple(cell) for cell in self.cells], dict.fromkeys(KEY, pl.String), orient="row")
 
     @property
     def data(self) -> tuple[DataInput, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -64,7 +64,7 @@ def _attacks(plan: StoredPlan, store: Store) -> pl.DataFrame:
 
     What was found on trials belongs to the cell of these alone.
     """
-    cells = pl.DataFrame([asdict(cell) for cell in plan.cells], schema=dict.fromkeys(KEY, pl.String))
+    cells = plan.cell_frame
     own = store.scan("attacks").filter(pl.col("study") == plan.study).collect()
     audited = of_farm(own).drop("scenario").join(cells, on=[name for name in KEY if name != "scenario"])
     scored = of_trials(own).join(cells, on=KEY, how="semi")
