@@ -130,7 +130,7 @@ class _Run:
     budget: Budget
 
     def fit(self, stage: Stage) -> None:
-        """Run the units of a stage through Ray Tune, as many at a time as one Tuner takes."""
+        """Run the units of a stage through Ray Tune; should a Tuner end while some are ready, through another."""
         while self.backlog.ready(stage) and not self.draining.begins_nothing:
             self._fit_once(stage)
 

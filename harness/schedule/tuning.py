@@ -28,9 +28,6 @@ from harness.schedule.performer import Job, configuration
 from harness.schedule.scratch import discard, temporary_folder
 from harness.schedule.worker import ENDING, UnitWorker
 
-WITHOUT_END = -1
-"""How many units one Tuner runs."""
-
 REMEMBERED = 500
 """Units that have ended of which Tune knows."""
 
@@ -220,7 +217,7 @@ def fit(feed: Feed, listener: Listener, job: Job) -> None:
             tune_config=tune.TuneConfig(
                 search_alg=feed,
                 scheduler=InOrder(),  # type: ignore[no-untyped-call]
-                num_samples=WITHOUT_END,
+                num_samples=-1,  # without end
                 reuse_actors=True,
                 max_concurrent_trials=sys.maxsize,  # unset: one at a time; the feed has the limit
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
