@@ -61,7 +61,8 @@ class Results:
     def _of(self, units: Collection[str]) -> list[Left]:
         if any(unit not in self._left for unit in units):
             self._read({*units, *(() if self._began else self.units)} - self._left.keys())
-        return [self._left[unit] for unit in units]
+        # Who is asked for has ended: where the tables hold nothing of it, they are not asked again.
+        return [self._left.setdefault(unit, Left()) for unit in units]
 
     def _read(self, units: Collection[str]) -> None:
         self._began = True
@@ -70,8 +71,6 @@ class Results:
             if table == "metrics":
                 rows = rows.filter(pl.col("metric").is_in({metric for metric, _ in MEASURED}))
             self._keep(table, among(rows, units).select(*columns).collect().iter_rows())
-        for unit in units:
-            self._left.setdefault(unit, Left())  # the tables hold nothing of it: they are not asked again
 
     def _keep(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Keep of each unit what is asked for, and each text but once."""
