@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import polars as pl
@@ -136,13 +136,16 @@ def _unit(document: Mapping[str, Any]) -> PlannedUnit:
         cell=Cell(label(document["dataset"]), scenario, architecture, method, document["config"]),
         seed=document["seed"],
         recipe=document["recipe"],
-        data=_data(document["dataset"], scenario, document["scenario"]["version"]),
+        data=_data(tuple(document["dataset"].items()), scenario, document["scenario"]["version"]),
     )
 
 
-def _data(dataset: Mapping[str, Any], scenario: str, version: int) -> DataInput:
-    """Return the data of a unit. The digest is of all that decides which image is in which part."""
-    split = {"dataset": dict(dataset), "scenario": {"name": scenario, "version": version}}
+@lru_cache(maxsize=1024)
+def _data(described: tuple[tuple[str, Any], ...], scenario: str, version: int) -> DataInput:
+    """Return the data of a unit, one for all units of a split. The digest is of all that decides which image is in
+    which part."""
+    dataset = dict(described)
+    split = {"dataset": dataset, "scenario": {"name": scenario, "version": version}}
     text = json.dumps(split, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
     return DataInput(label(dataset), digest, scenario, text)
