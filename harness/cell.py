@@ -122,7 +122,7 @@ class Cell:
                 for origin in suggested:
                     config = _joined(choice.config, f"suggestion={origin.number}")
                     for seed in origin.seeds:
-                        yield replace(trials[seed], kind=Kind.SEARCH, config=config, origin=origin)
+                        yield trials[seed].but(kind=Kind.SEARCH, config=config, origin=origin)
 
     def farm_units(self, farm: Farm) -> Iterator[Unit]:
         """Each shadow, its retrains, and every audited method on it: one after the other, so that it stays warm.

@@ -152,10 +152,11 @@ class Parts:
                 break
         return found
 
-    def scan(self, parts: Sequence[Part], schema: pl.Schema) -> pl.LazyFrame:
-        """Return all rows of some parts of one table, in their order, repeated ones too."""
+    def scan(self, parts: Sequence[Part], schema: pl.Schema, of: str | None = None) -> pl.LazyFrame:
+        """Return all rows of some parts of one table, in their order, repeated ones too; in a column of the name `of`
+        the part of each."""
         if not parts:
-            return pl.LazyFrame(schema=schema)
+            return pl.LazyFrame(schema=schema if of is None else {**schema, of: pl.String})
         return pl.scan_parquet(
             [part.at for part in parts],
             schema=schema,
@@ -163,6 +164,7 @@ class Parts:
             extra_columns="ignore",
             hive_partitioning=False,
             glob=False,
+            include_file_paths=of,
         )
 
     def load(self, part: Part) -> pa.Table:

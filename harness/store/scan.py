@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +24,15 @@ def scan(files: Files, parts: Parts, table: str) -> pl.LazyFrame:
     schema = polars_schema(table)
     # Commits before parts: a fold writes parts before it deletes commits, so one that runs now hides nothing.
     pending = _pending(files, table)
-    return _newest(table, pl.concat([parts.scan(_intact(files, parts, table), schema), pending.lazy()]))
+    intact = _intact(files, parts, table)
+    rows = pl.concat([parts.scan(intact, schema), pending.lazy()])
+    if not is_about_units(table):
+        return rows.unique(KEYS[table], keep="last", maintain_order=True)
+    twice = _told_twice(parts, intact, pending)
+    if twice.is_empty():
+        return rows
+    repeated = pl.col("unit").is_in(twice.implode())
+    return pl.concat([rows.filter(~repeated), _newest(table, rows.filter(repeated))])
 
 
 def committed(files: Files, parts: Parts) -> set[str]:
@@ -111,10 +120,17 @@ def _pending(files: Files, table: str) -> pl.DataFrame:
     return frame
 
 
+def _told_twice(parts: Parts, intact: Sequence[Part], pending: pl.DataFrame) -> pl.Series:
+    """Return the units of which several attempts tell, or several parts, or a commit beside a part: within an attempt
+    that was committed no key is there twice, and to look for one among all rows takes longer than most questions."""
+    told = parts.scan(intact, pending.schema, of="of").select("unit", "attempt", "of")
+    every = pl.concat([told, pending.lazy().select("unit", "attempt", of=pl.lit(""))])
+    several = pl.any_horizontal(pl.col(name).min() != pl.col(name).max() for name in ("attempt", "of"))
+    return every.group_by("unit").agg(several=several).filter("several").select("unit").collect()["unit"]
+
+
 def _newest(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:
     """Drop repeated keys: the newest attempt stays, and a unit that once finished stays finished."""
-    if not is_about_units(table):
-        return rows.unique(KEYS[table], keep="last", maintain_order=True)
     order = [pl.col("attempt")] if table != "units" else [pl.col("status").is_in(FINISHED), pl.col("attempt")]
     # The other identity columns follow from the unit; named here, a filter on them reaches the files.
     columns = [name for name in IDENTITY if name != "attempt"]

@@ -134,6 +134,16 @@ def test_every_change_gives_another_id() -> None:
     assert {name for change in CHANGES for name in change} == identifying
 
 
+def test_a_changed_copy_is_another_unit_and_leaves_the_first_as_it_was() -> None:
+    before = TRIAL.id
+    for change in ({}, *CHANGES):
+        copy = TRIAL.but(**change)
+        assert copy == replace(TRIAL, **change)
+        assert copy.id == replace(TRIAL, **change).id
+        assert (copy.id == before) == (not change)
+    assert TRIAL.id == before
+
+
 @pytest.mark.parametrize("unit", [SUGGESTED, CHOSEN], ids=lambda unit: unit.kind)
 def test_what_a_search_draws_is_no_part_of_the_id(unit: Unit) -> None:
     drawn = replace(unit, values={"epochs": 4}, drawn={"lr": 0.01})
