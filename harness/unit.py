@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from json.encoder import encode_basestring_ascii
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness.contracts.recipe import Recipe
 from harness.contracts.space import Value
 from harness.farm import FarmRef, PoolSpec
 from harness.origin import SEARCH_VERSION, Origin, origin_of
+
+Made = TypeVar("Made")
 
 RESULTS_VERSION = 1
 """Raised when the engine's results change for every method at once; part of every id."""
@@ -211,9 +213,12 @@ class Unit:
         return f"{self.kind.value} {self.method.name}{config} on {cell}, seed {self.seed}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON document from which `from_json` makes the same unit."""
-        parts = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
-        return {name: dict(_document(part)) if hasattr(part, "__dataclass_fields__") else part for name, part in parts}
+        """Return a JSON document from which `from_json` makes the same unit; it shares its parts with those of other
+        units, and none of them is to be changed."""
+        own = vars(self)
+        return {
+            name: _document(own[name]) if hasattr(own[name], "__dataclass_fields__") else own[name] for name in _FIELDS
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Unit:
@@ -238,7 +243,9 @@ class Unit:
         )
 
 
-_IDENTIFYING = tuple(one.name for one in fields(Unit) if one.name not in ("drawn", "started_from"))
+_FIELDS = tuple(one.name for one in fields(Unit))
+_MOST_SHARED = 4096
+_IDENTIFYING = tuple(name for name in _FIELDS if name not in ("drawn", "started_from"))
 _VERSIONS = {
     Kind.RELEARN: RELEARN_VERSION,
     Kind.ATTACK: ATTACK_VERSION,
@@ -258,30 +265,41 @@ def _content(part: Any) -> Any:
     return dict(_document(part)) if hasattr(part, "__dataclass_fields__") else part
 
 
+def _of_shared(make: Callable[[Any], Made]) -> Callable[[Any], Made]:
+    """Return a function that makes the same of the same part only once. Tens of thousands of units share a few data
+    sets, recipes and searches, the very objects; to ask whether two are equal would take longer than all else of an id.
+    """
+    known: dict[int, tuple[Any, Made]] = {}
+
+    def of(part: Any) -> Made:
+        found = known.get(id(part))
+        if found is None or found[0] is not part:
+            if len(known) == _MOST_SHARED:
+                known.clear()
+            found = known[id(part)] = part, make(part)
+        return found[1]
+
+    return of
+
+
 def _text(part: Any) -> str:
     """Return the canonical JSON of a part."""
     if isinstance(part, str):
         return encode_basestring_ascii(part)
     if isinstance(part, dict):
         return _canonical(part) if part else "{}"
-    if (known := _TEXTS.get(id(part))) is not None and known[0] is part:
-        return known[1]
-    if len(_TEXTS) == _MOST_TEXTS:
-        _TEXTS.clear()
-    _TEXTS[id(part)] = part, _canonical(_content(part))
-    return _TEXTS[id(part)][1]
-
-
-_TEXTS: dict[int, tuple[Any, str]] = {}
-"""Parts and their texts: tens of thousands of units share a few data sets, recipes and searches, the very objects, and
-to ask whether two are equal takes longer than all else of an id."""
-_MOST_TEXTS = 4096
+    return _shared_text(part)
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
-@lru_cache(maxsize=1024)
+@_of_shared
+def _shared_text(part: Any) -> str:
+    return _canonical(_content(part))
+
+
+@_of_shared
 def _document(part: Any) -> dict[str, Any]:
     given = {name: value for name, value in asdict(part).items() if value or name not in _ONLY_WHERE_SET}
     if given.get("optimizer") == _FIRST_OPTIMIZER:

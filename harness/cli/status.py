@@ -15,6 +15,8 @@ from harness.cli.text import columns, duration, say
 from harness.secrets import without_secrets
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from harness.store import Ended, Store
     from harness.store.shapes import Outline
 
@@ -88,14 +90,15 @@ def _say(what: object) -> None:
     say(f"harness: {what}", err=True)
 
 
-def _row(store: Store, plan: Outline, ended: Ended, moments: Mapping[str, datetime]) -> dict[str, Any]:
+def _row(store: Store, plan: Outline, ended: Ended, moments: pl.DataFrame) -> dict[str, Any]:
     count = Counter(
         "done" if unit in ended.committed else "failed" if unit in ended.attempts else "waiting" for unit in plan.units
     )
     running, state = _driver(store, plan.id)
     if not state:
         state = "stopped" if count["waiting"] else "failed" if count["failed"] else "done"
-    last = max((moments[unit] for unit in plan.units if unit in moments), default=None)
+    last = moments.filter(moments["unit"].is_in(plan.units))["at"].max()
+    assert last is None or isinstance(last, datetime)
     return {
         "plan": plan.id,
         "units": len(plan.units),

@@ -94,8 +94,11 @@ class Resample:
         cell_means = np.empty((cells * self.draws, methods))
         for table, places, counts in zip(values, self.places, self.counts, strict=True):
             present = ~np.isnan(table)
-            sums = counts @ np.where(present, table, 0.0)
-            cell_means[places] = _ratio(sums, counts @ present.astype(np.float64))
+            if present.all():  # what every method has was drawn as often for each
+                cell_means[places] = counts @ table / counts.sum(axis=1, keepdims=True)
+            else:
+                sums = counts @ np.where(present, table, 0.0)
+                cell_means[places] = _ratio(sums, counts @ present.astype(np.float64))
         means = _mean_of_present(cell_means.reshape(cells, self.draws, methods), axis=0)
         point = hierarchical_mean(values)
         return np.round(point + self.widening * (means - point), _DECIMALS)
@@ -173,6 +176,8 @@ def _widening(replicates: int) -> float:
 
 def _mean_of_present(values: Floats, axis: int) -> Floats:
     present = ~np.isnan(values)
+    if present.all() and values.shape[axis]:
+        return np.asarray(values.sum(axis=axis) / values.shape[axis])
     sums = np.where(present, values, 0.0).sum(axis=axis)
     return _ratio(sums, present.sum(axis=axis).astype(np.float64))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -32,10 +32,12 @@ _LAYOUT = pa.schema([("table", pa.string()), ("data", pa.binary())])
 
 @dataclass(frozen=True)
 class Commit:
-    """A stored commit; `failed` is the number of the failed attempt, or null for a unit that finished."""
+    """A stored commit; `failed` is the number of the failed attempt, or null for a unit that finished. Of one that was
+    found in a root `size` is the number of its bytes."""
 
     unit: str
     failed: int | None
+    size: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:
@@ -74,9 +76,9 @@ def _told(value: object) -> object:
 
 def find(files: Files) -> list[Commit]:
     """Return the commits that are not yet folded, by name."""
-    matches = (_NAME.fullmatch(file.name) for file in files.find(FOLDER, ".arrow"))
-    named = ((match["unit"], match["attempt"]) for match in matches if match)
-    return [Commit(unit, None if attempt is None else int(attempt)) for unit, attempt in named]
+    matches = ((_NAME.fullmatch(file.name), file.size) for file in files.find(FOLDER, ".arrow"))
+    named = ((match["unit"], match["attempt"], size) for match, size in matches if match)
+    return [Commit(unit, None if attempt is None else int(attempt), size) for unit, attempt, size in named]
 
 
 def written(files: Files) -> dict[str, datetime]:
@@ -166,7 +168,7 @@ def _conform(files: Files, commit: Commit, table: str, stream: pa.Buffer) -> pa.
     check_rows(table, rows)
     if found == known:
         return rows
-    for field in schema:
-        if field.name not in found:
-            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    for column in schema:
+        if column.name not in found:
+            rows = rows.append_column(column, pa.nulls(len(rows), column.type))
     return rows.select(known)

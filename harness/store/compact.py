@@ -8,7 +8,7 @@ Whoever reads meanwhile may find a part gone that it was about to open, so nobod
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -45,7 +45,7 @@ def compact(files: Files, found: Parts) -> tuple[int, int]:
             if batch.units.beside is not None
         ]
         needed = _without_repeated(files, told, named)
-        for some in _groups(needed, before):
+        for some in fold.divided(needed, lambda one: sum(before[path].size for path in one.paths), MOST_BYTES):
             _merge(files, found, some, before, named)
         return len(before), len(found.find())
 
@@ -74,20 +74,6 @@ def _without_repeated(files: Files, told: Sequence[_Told], named: Counter[str]) 
             known.update(one.names)
             needed.append(one)
     return [one for one in told if one in needed]
-
-
-def _groups(told: Sequence[_Told], present: Mapping[str, File]) -> Iterator[list[_Told]]:
-    """Yield batches that follow one another and are not too large together."""
-    group: list[_Told] = []
-    size = 0
-    for one in told:
-        own = sum(present[path].size for path in one.paths)
-        if group and size + own > MOST_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(one)
-        size += own
-    yield group
 
 
 def _merge(files: Files, found: Parts, told: Sequence[_Told], present: Mapping[str, File], named: Counter[str]) -> None:

@@ -42,7 +42,7 @@ def read(files: Files, path: str) -> dict[str, object]:
         raise StoreCorrupt(f"{files.where(path)} is damaged: {one_line(error)}; {REMEDY}") from error
 
 
-def _tail(body: bytes) -> bytes:
+def _tail(body: bytes | memoryview) -> bytes:
     return (_DIGEST % hashlib.sha256(body).hexdigest()).encode()
 
 
@@ -50,10 +50,10 @@ def _intact(data: bytes) -> bytes:
     """Return the JSON of a stored document, without its digest; raise ValueError if that is another one."""
     if not data.startswith(b'{"'):  # an older version, which kept no digest, began a new line
         return data
-    body, _, _ = data.rpartition(_MARK)
+    body = memoryview(data)[: max(0, data.rfind(_MARK))]  # no copy: plans of 50,000 units are 35 MB
     if data[len(body) :] != _tail(body):
         raise ValueError("its digest does not match")
-    return body + b"}"
+    return b"".join((body, b"}"))
 
 
 def _parse(data: bytes) -> dict[str, object]:

@@ -7,9 +7,11 @@ the same commits writes the same parts again. `harness.store.batches` says what 
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,8 +20,9 @@ from harness.store.commits import FINISHED, Commit
 from harness.store.files import Files
 from harness.store.schemas import SCHEMAS
 
-BATCH = 500  # commits held in memory at once
+BATCH, BATCH_BYTES = 1000, 128 * 2**20  # commits held in memory at once: those of a farm are large
 
+Item = TypeVar("Item")
 Key = tuple[str, str]  # a table and a folder of it
 Groups = Mapping[Key, Mapping[str, pa.Table]]
 
@@ -30,8 +33,24 @@ def fold(files: Files, units: Collection[str] | None = None) -> int:
     """Move the commits of `units` (default: all) into parts; return how many there were."""
     wanted = None if units is None else frozenset(units)
     pending = [commit for commit in commits.find(files) if wanted is None or commit.unit in wanted]
-    batches = [pending[start : start + BATCH] for start in range(0, len(pending), BATCH)]
+    batches = divided(pending, lambda commit: commit.size, BATCH_BYTES, BATCH)
     return sum(_fold_batch(files, batch) for batch in batches)
+
+
+def divided(
+    items: Iterable[Item], size: Callable[[Item], int], most_bytes: int, most: int = sys.maxsize
+) -> Iterator[list[Item]]:
+    """Yield items that follow one another and are neither too many nor too large together; one alone may be larger."""
+    group: list[Item] = []
+    total = 0
+    for item in items:
+        if group and (len(group) == most or total + size(item) > most_bytes):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size(item)
+    if group:
+        yield group
 
 
 def _fold_batch(files: Files, pending: Sequence[Commit]) -> int:

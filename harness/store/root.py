@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -101,8 +100,8 @@ class Store:
         """Return `committed`, `attempts` and what damage keeps them from knowing all, from one look at the root."""
         return scanning.ended(self._files, self._parts)
 
-    def moments(self) -> dict[str, datetime]:
-        """Return when each unit ended, well or not (UTC); of what is damaged, nothing."""
+    def moments(self) -> pl.DataFrame:
+        """Return when each `unit` ended, well or not (`at`, UTC); of what is damaged, nothing."""
         return scanning.moments(self._files, self._parts)
 
     def repair(self) -> list[str]:

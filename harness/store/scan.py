@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +16,8 @@ from harness.store.errors import StoreCorrupt
 from harness.store.files import Files
 from harness.store.parts import Part, Parts
 from harness.store.schemas import COMMITTED, KEYS, is_about_units, polars_schema
+
+MOMENT = pl.Datetime("us", "UTC")
 
 
 def scan(files: Files, parts: Parts, table: str) -> pl.LazyFrame:
@@ -65,16 +66,14 @@ def ended(files: Files, parts: Parts) -> Ended:
     return Ended(done, last, [str(error) for error in wrong])
 
 
-def moments(files: Files, parts: Parts) -> dict[str, datetime]:
+def moments(files: Files, parts: Parts) -> pl.DataFrame:
     """Return when each unit ended that ever did; see `Store.moments`."""
     found = commits.written(files)
+    pending = pl.DataFrame({"unit": [*found], "at": [*found.values()]}, {"unit": pl.String, "at": MOMENT})
     whole = [part for part in parts.read("units").values() if isinstance(part, Part)]
-    ends = parts.scan(whole, polars_schema("units")).select(
-        "unit", pl.col("started") + pl.duration(milliseconds=1000 * pl.col("seconds"))
-    )
-    for unit, at in ends.drop_nulls().collect().iter_rows():
-        found[unit] = max(at, found.get(unit, at))
-    return found
+    ended = pl.col("started") + pl.duration(milliseconds=1000 * pl.col("seconds"))
+    folded = parts.scan(whole, polars_schema("units")).select("unit", at=ended.cast(MOMENT))
+    return pl.concat([pending.lazy(), folded.drop_nulls()]).group_by("unit").agg(pl.col("at").max()).collect()
 
 
 def last_attempts(files: Files, parts: Parts) -> dict[str, int]:

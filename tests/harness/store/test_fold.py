@@ -132,15 +132,22 @@ def test_only_the_named_units_are_folded(filled: Store, content: Callable[[Store
     assert known(filled, content) == before
 
 
+@pytest.mark.parametrize("bound", ["number", "bytes"])
 def test_many_commits_are_folded_in_batches(
+    bound: str,
     store: Store,
     make_rows: Callable[..., Rows],
     content: Callable[[Store], Content],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fold_module, "BATCH", 3)
     for number in range(8):
         store.commit(f"{number:020}", small(make_rows(f"{number:020}")))
+    if bound == "number":
+        monkeypatch.setattr(fold_module, "BATCH", 3)
+    else:
+        sizes = [file.size for file in store._files.find("commits", ".arrow")]
+        monkeypatch.setattr(fold_module, "BATCH_BYTES", 3 * max(sizes))
+        assert max(sizes) < 4 / 3 * min(sizes)
     before = content(store)
     assert store.fold() == 8
     assert len(store._files.find("tables/units", ".parquet")) == 3
